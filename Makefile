@@ -1,0 +1,42 @@
+# The index of what one can do here: `make help`.
+
+PYTHON ?= python3
+RUN := tools/with_ros
+INPUT ?=
+OUTPUT ?= demo_output
+CONFIG ?= config/training/lite_coco.yaml
+PYTEST ?= python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-slow lint format train clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
+
+env:  ## Set everything up in .venv (seconds when it is there): packages, ROS 2, messages
+	@$(PYTHON) tools/setup_env.py
+
+demo: env  ## Run camera and node on real ROS 2; INPUT=image, folder, video or rosbag2; OUTPUT=folder
+	@$(RUN) python -m e2ec_ros.demo --output "$(OUTPUT)" $(if $(INPUT),--input "$(INPUT)")
+
+test: env  ## Run the tests
+	@$(RUN) $(PYTEST) -m "not slow"
+
+test-slow: env  ## Run the slow tests too: colcon builds, long training checks
+	@$(RUN) $(PYTEST)
+
+lint: env  ## Check style and types
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+
+format: env  ## Format the code
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+train: env  ## Train the lite model; CONFIG=file
+	@$(RUN) python training/train.py --config "$(CONFIG)"
+
+clean:  ## Remove the environment and everything built
+	rm -rf .venv build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,60 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo_dir() -> Path:
+    """The root of the source tree."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of reference data: E2EC_SHARED, or `shared` beside the repository."""
+    folder = Path(os.environ.get("E2EC_SHARED", REPO.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no reference data at {folder}: set E2EC_SHARED to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COCO-format data set of six images, 160 x 128, each with a yellow disc and a blue box.
+
+    `instances.json` and the folder `images`; the outlines are exact, with edges at the integers.
+    """
+    folder = tmp_path_factory.mktemp("shapes")
+    (folder / "images").mkdir()
+    rng = np.random.default_rng(7)
+    images, labels = [], []
+    angle = -np.arange(40) * (2 * np.pi / 40)
+    for number in range(6):
+        pixels = rng.integers(90, 130, (128, 160, 3)).astype(np.uint8)
+        radius, width, height = rng.uniform(18, 26), rng.uniform(30, 50), rng.uniform(30, 60)
+        disc = rng.uniform(28, [60, 98], 2) + radius * np.stack([np.cos(angle), np.sin(angle)], 1)
+        x, y = rng.uniform([95, 5], [150 - width, 120 - height])
+        box = np.array([[x, y], [x, y + height], [x + width, y + height], [x + width, y]])
+        for category, (outline, color) in enumerate(
+            [(disc, (250, 230, 20)), (box, (20, 40, 240))]
+        ):
+            fixed = np.round((outline - 0.5) * 16).astype(np.int32)
+            cv2.fillPoly(pixels, [fixed], color, cv2.LINE_AA, 4)
+            label = {"id": len(labels), "image_id": number, "category_id": category + 1}
+            labels.append(label | {"segmentation": [outline.reshape(-1).tolist()], "iscrowd": 0})
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), pixels[..., ::-1])
+        images.append({"id": number, "file_name": f"{number}.png", "height": 128, "width": 160})
+    names = [{"id": 1, "name": "disc"}, {"id": 2, "name": "box"}]
+    content = {"images": images, "annotations": labels, "categories": names}
+    (folder / "instances.json").write_text(json.dumps(content))
+    return folder
