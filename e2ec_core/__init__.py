@@ -1,0 +1,1 @@
+"""E2EC: contour-based instance segmentation in PyTorch."""

@@ -1,0 +1,136 @@
+"""Reading and writing weights: safetensors with the config and the model card inside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from e2ec_core.config import ModelConfig, from_dict, to_dict
+
+FORMAT = "e2ec/1"
+
+
+class CheckpointError(ValueError):
+    """A weights file is missing, broken or does not fit; the message names file and fix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        name: file name without its ending, e.g. `e2ec_lite`.
+        config: architecture and class names.
+        card: model card: training command, data, licences, measured AP.
+        sha256: digest of the file; empty for a model that was never stored.
+    """
+
+    name: str
+    config: ModelConfig
+    card: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    config: ModelConfig,
+    *,
+    card: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Writes a model's weights with its config.
+
+    Args:
+        path: file to write, `.safetensors`; its folder is made.
+        model: the model; floating tensors are stored as `dtype`, those with values beyond its
+            range as they are.
+        config: its architecture.
+        card: model card, anything JSON can hold.
+        dtype: storage type of floating tensors.
+    """
+    state = {
+        key: (_narrowed(value, dtype) if value.is_floating_point() else value).contiguous().cpu()
+        for key, value in model.state_dict().items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(to_dict(config)),
+        "card": json.dumps(card or {}),
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, path, metadata=metadata)
+
+
+def _narrowed(value: Tensor, dtype: torch.dtype) -> Tensor:
+    narrowed = value.to(dtype)
+    overflows = bool((narrowed.isfinite() != value.isfinite()).any())
+    return value if overflows else narrowed
+
+
+def read_checkpoint(path: str | Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
+    """Reads a checkpoint; nothing is unpickled.
+
+    Returns:
+        what the file says of itself, and its state dict with floating tensors as float32.
+
+    Raises:
+        CheckpointError: the file is missing, is not safetensors, or was not written by this
+            project.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"weights file {str(path)!r} does not exist; check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"weights file {str(path)!r} cannot be read as safetensors ({error}); "
+            "copy it again, or convert it with training/convert_checkpoint.py"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"weights file {str(path)!r} has format {metadata.get('format')!r}, not {FORMAT!r}; "
+            "convert published weights with training/convert_checkpoint.py"
+        )
+    try:
+        config = from_dict(ModelConfig, json.loads(metadata["config"]))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"weights file {str(path)!r} has a bad config: {error}") from error
+    info = CheckpointInfo(
+        name=path.stem,
+        config=config,
+        card=json.loads(metadata.get("card", "{}")),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+    return info, {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def load_state(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Loads a state dict that must fit exactly.
+
+    Raises:
+        CheckpointError: with every missing, unknown and differently shaped tensor.
+    """
+    own = model.state_dict()
+    problems = [f"missing {key}" for key in own.keys() - state.keys()]
+    problems += [f"unknown {key}" for key in state.keys() - own.keys()]
+    problems += [
+        f"{key} is {tuple(state[key].shape)}, the model has {tuple(own[key].shape)}"
+        for key in own.keys() & state.keys()
+        if own[key].shape != state[key].shape
+    ]
+    if problems:
+        raise CheckpointError(f"{source} does not fit the model: " + "; ".join(sorted(problems)))
+    model.load_state_dict(state)

@@ -1,0 +1,63 @@
+"""The result of the model for one image: closed contours with class and score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Stage = Literal["initial", "coarse", "final"]
+STAGES: tuple[Stage, ...] = ("initial", "coarse", "final")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contours:
+    """Instances found in one image, sorted by falling score.
+
+    Pixels: x right, y down, (0, 0) the centre of the top-left pixel. Contours are closed
+    implicitly, run counter-clockwise as seen on the screen and start at the bottom.
+
+    Attributes:
+        vertices: float32 [K, N, 2] (x, y), source-image px; vertices may lie outside the image.
+        scores: float32 [K] in 0..1.
+        class_ids: int64 [K].
+        stage: the stage of the model the contours come from.
+        image_size: (height, width) of the source image, px.
+    """
+
+    vertices: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    stage: Stage
+    image_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: Any) -> Contours:
+        """Selects instances by slice, index array or boolean mask (anything that keeps [K])."""
+        return replace(
+            self,
+            vertices=self.vertices[index],
+            scores=self.scores[index],
+            class_ids=self.class_ids[index],
+        )
+
+    @property
+    def boxes_xyxy(self) -> NDArray[np.float32]:
+        """Bounding boxes of the contours, float32 [K, 4] (x_min, y_min, x_max, y_max), px."""
+        if len(self) == 0:
+            return np.zeros((0, 4), np.float32)
+        return np.concatenate([self.vertices.min(axis=1), self.vertices.max(axis=1)], axis=1)
+
+    @property
+    def areas(self) -> NDArray[np.float32]:
+        """Enclosed areas (absolute shoelace sums), float32 [K], square px."""
+        x, y = self.vertices[..., 0], self.vertices[..., 1]
+        doubled = x * np.roll(y, -1, axis=-1) - np.roll(x, -1, axis=-1) * y
+        areas: NDArray[np.float32] = np.abs(doubled.sum(axis=-1, dtype=np.float64) / 2).astype(
+            np.float32
+        )
+        return areas

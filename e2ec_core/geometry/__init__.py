@@ -1,0 +1,39 @@
+"""Contour geometry in NumPy: polygons, sampling, alignment, key vertices, masks."""
+
+from .alignment import AlignmentMode, align_contour
+from .join import join_polygons
+from .keys import key_vertices
+from .masks import contour_to_mask, contours_to_rle, mask_to_polygons
+from .polygon import (
+    Orientation,
+    Polygon,
+    as_polygon,
+    bounding_box,
+    clean_polygon,
+    clip_polygon,
+    orient,
+    signed_area,
+)
+from .sampling import edge_lengths, points_at, resample_uniform, sample_edges
+
+__all__ = [
+    "AlignmentMode",
+    "Orientation",
+    "Polygon",
+    "align_contour",
+    "as_polygon",
+    "bounding_box",
+    "clean_polygon",
+    "clip_polygon",
+    "contour_to_mask",
+    "contours_to_rle",
+    "edge_lengths",
+    "join_polygons",
+    "key_vertices",
+    "mask_to_polygons",
+    "orient",
+    "points_at",
+    "resample_uniform",
+    "sample_edges",
+    "signed_area",
+]

@@ -1,0 +1,55 @@
+"""One ring for an object that is seen in several parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .polygon import Polygon, orient, signed_area
+
+
+def join_polygons(parts: Sequence[ArrayLike], min_share: float = 0.03) -> Polygon:
+    """Joins parts by bridges without width between their nearest vertices.
+
+    An occluder can cut an object in pieces, and a contour is one ring: walking over a bridge and
+    back encloses all pieces and nothing else.
+
+    Args:
+        parts: simple polygons [P_i, 2] (x, y) that do not overlap.
+        min_share: parts smaller than this share of the whole area are left out.
+
+    Returns:
+        float64 [P, 2], counter-clockwise on the screen.
+
+    Raises:
+        ValueError: no part has an area.
+    """
+    rings = [orient(part, "counter_clockwise") for part in parts]
+    areas = np.array([abs(signed_area(ring)) for ring in rings])
+    if areas.size == 0 or areas.sum() <= 0:
+        raise ValueError("no part has an area; drop the instance")
+    order = [i for i in np.argsort(-areas) if areas[i] >= min_share * areas.sum()]
+    joined = rings[order[0]]
+    left = [rings[i] for i in order[1:]]
+    while left:
+        links = [_nearest(joined, ring) for ring in left]
+        best = min(range(len(left)), key=lambda i: links[i][0])
+        _, here, there = links[best]
+        joined = _splice(joined, left.pop(best), here, there)
+    return joined
+
+
+def _nearest(a: Polygon, b: Polygon) -> tuple[float, int, int]:
+    """Squared distance of the nearest pair of vertices, and their indices."""
+    squared = ((a[:, None] - b[None]) ** 2).sum(axis=2)
+    i, j = np.unravel_index(squared.argmin(), squared.shape)
+    return float(squared[i, j]), int(i), int(j)
+
+
+def _splice(ring: Polygon, other: Polygon, here: int, there: int) -> Polygon:
+    """Ring that leaves at vertex `here`, walks round `other` from `there`, and comes back."""
+    detour = np.roll(other, -there, axis=0)
+    joined: Polygon = np.concatenate([ring[: here + 1], detour, detour[:1], ring[here:]])
+    return joined

@@ -1,0 +1,30 @@
+"""Shapes and reference numbers for the geometry tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from e2ec_core.geometry import Polygon
+
+
+@pytest.fixture(scope="session")
+def expected(shared_dir: Path) -> dict[str, np.ndarray]:
+    """Labels that the published model's code makes, by name."""
+    with np.load(shared_dir / "reference" / "parity" / "expected.npz") as archive:
+        return {name: archive[name] for name in archive.files if name.startswith("label/")}
+
+
+@pytest.fixture
+def square() -> Polygon:
+    """10 x 10, from (2, 3) to (12, 13), counter-clockwise on the screen."""
+    return np.array([[2.0, 3.0], [2.0, 13.0], [12.0, 13.0], [12.0, 3.0]])
+
+
+@pytest.fixture
+def letter_c() -> Polygon:
+    """Thick C that opens to the right; the centre of its box lies outside of it."""
+    corners = [(0, 0), (0, 20), (20, 20), (20, 16), (4, 16), (4, 4), (20, 4), (20, 0)]
+    return np.array(corners, dtype=np.float64)

@@ -1,0 +1,76 @@
+"""The result type: boxes, areas, selection."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from e2ec_core.contours import Contours
+
+
+def _contours() -> Contours:
+    """A 10 x 20 rectangle, a triangle of half the area, and a point."""
+    rectangle = [[0, 20], [10, 20], [10, 0], [0, 0]]
+    triangle = [[5, 25], [15, 25], [15, 5], [15, 5]]
+    return Contours(
+        vertices=np.array([rectangle, triangle, [[3, 4]] * 4], np.float32),
+        scores=np.array([0.9, 0.5, 0.1], np.float32),
+        class_ids=np.array([2, 0, 1]),
+        stage="final",
+        image_size=(100, 200),
+    )
+
+
+def _empty() -> Contours:
+    return Contours(
+        vertices=np.zeros((0, 4, 2), np.float32),
+        scores=np.zeros(0, np.float32),
+        class_ids=np.zeros(0, np.int64),
+        stage="coarse",
+        image_size=(1, 1),
+    )
+
+
+def test_nothing_has_no_boxes_and_no_areas() -> None:
+    assert len(_empty()) == 0
+    assert _empty().boxes_xyxy.shape == (0, 4)
+    assert _empty().boxes_xyxy.dtype == np.float32
+    assert _empty().areas.shape == (0,)
+
+
+def test_boxes_enclose_the_vertices() -> None:
+    expected = [[0, 0, 10, 20], [5, 5, 15, 25], [3, 4, 3, 4]]
+    np.testing.assert_array_equal(_contours().boxes_xyxy, expected)
+
+
+def test_areas_of_known_shapes() -> None:
+    assert _contours().areas.tolist() == [200, 100, 0]
+    assert _contours().areas.dtype == np.float32
+
+
+def test_areas_do_not_depend_on_orientation_or_place() -> None:
+    contours = _contours()
+    turned = Contours(
+        vertices=contours.vertices[:, ::-1] + np.float32(4096),
+        scores=contours.scores,
+        class_ids=contours.class_ids,
+        stage="final",
+        image_size=(9000, 9000),
+    )
+    np.testing.assert_allclose(turned.areas, contours.areas, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "index", [slice(0, 2), np.array([0, 1]), np.array([True, True, False]), [0, 1]]
+)
+def test_selection_keeps_the_fields_together(index: object) -> None:
+    chosen = _contours()[index]
+    assert len(chosen) == 2
+    assert chosen.scores.tolist() == pytest.approx([0.9, 0.5])
+    assert chosen.class_ids.tolist() == [2, 0]
+    assert chosen.areas.tolist() == [200, 100]
+    assert (chosen.stage, chosen.image_size) == ("final", (100, 200))
+
+
+def test_selecting_nothing_gives_nothing() -> None:
+    assert _contours()[np.zeros(3, bool)].boxes_xyxy.shape == (0, 4)
