@@ -1,0 +1,78 @@
+"""Builds the presets; the one place that knows their sizes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from e2ec_core.config import ModelConfig
+from e2ec_core.model.deformation import GlobalDeformation
+from e2ec_core.model.detector import CenterNetDetector, Normalize
+from e2ec_core.model.dla import CHANNELS, DLA34
+from e2ec_core.model.e2ec import E2EC
+from e2ec_core.model.evolution import ContourEvolution, ContourNet
+from e2ec_core.model.heads import ConvHead
+from e2ec_core.model.initial import InitialContour
+from e2ec_core.model.lite import LiteDeformation, LiteEvolution, LiteInitial
+from e2ec_core.model.mobilenet import (
+    FEATURE_CHANNELS,
+    FINE_CHANNELS,
+    PYRAMID_CHANNELS,
+    LiteDetector,
+)
+from e2ec_core.model.neck import DLANeck
+from e2ec_core.model.region import FeatureNorm, RegionEncoder
+
+HEATMAP_BIAS = -2.19
+"""Logit of a heatmap that starts at 0.1 everywhere (Focal Loss, Lin et al., 2017)."""
+
+
+def build_model(config: ModelConfig) -> E2EC:
+    """Build a model with fresh weights.
+
+    Args:
+        config: preset, classes, vertices and number of evolutions.
+    """
+    return _build_lite(config) if config.preset == "e2ec_lite" else _build_dla34(config)
+
+
+def _build_lite(config: ModelConfig) -> E2EC:
+    """MobileNetV3 CenterNet with box-relative contour stages, for CPUs and small boards."""
+    shape, code, vertices = 32, 256, config.contour_vertices
+    return E2EC(
+        detector=LiteDetector(len(config.class_names)),
+        adapter=FeatureNorm(FEATURE_CHANNELS, FINE_CHANNELS, PYRAMID_CHANNELS),
+        region=RegionEncoder(
+            FEATURE_CHANNELS, FINE_CHANNELS, PYRAMID_CHANNELS, channels=shape, code=code
+        ),
+        initial=LiteInitial(FEATURE_CHANNELS, code, vertices),
+        deformation=LiteDeformation(shape, code, vertices),
+        evolutions=[
+            LiteEvolution(shape, FINE_CHANNELS, code, reach=0.32 / 2**i)
+            for i in range(config.evolutions)
+        ],
+        clip=False,
+    )
+
+
+def _build_dla34(config: ModelConfig) -> E2EC:
+    """The paper's model, with the sizes of the published one."""
+    channels, vertices = CHANNELS[2], config.contour_vertices
+    detector = CenterNetDetector(
+        normalize=Normalize(),
+        backbone=DLA34(),
+        neck=DLANeck(CHANNELS[2:]),
+        heatmap_head=_heatmap_head(channels, len(config.class_names)),
+    )
+    return E2EC(
+        detector=detector,
+        initial=InitialContour(channels, vertices),
+        deformation=GlobalDeformation(channels, vertices),
+        evolutions=[ContourEvolution(ContourNet(channels + 2)) for _ in range(config.evolutions)],
+    )
+
+
+def _heatmap_head(channels: int, classes: int) -> ConvHead:
+    head = ConvHead(channels, classes)
+    assert head.out.bias is not None
+    nn.init.constant_(head.out.bias, HEATMAP_BIAS)
+    return head

@@ -1,0 +1,66 @@
+"""Global deformation: all vertices moved at once, from all their features (paper, 3.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from e2ec_core.model.features import STRIDE, Features, Seeds
+from e2ec_core.model.heads import ConvHead
+from e2ec_core.model.sampling import HALF_PIXEL_SHIFT, sample_vertices
+
+
+class GlobalDeformation(nn.Module):
+    """Initial to coarse contour, from the features of the N vertices and the centre.
+
+    The published form differs from the paper's text: the hidden layer has 4N units, no bias and no
+    activation, and the feature map passes two convolutions first.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        vertices: int = 128,
+        *,
+        hidden: int = 256,
+        scale: float = 4.0,
+        shift: float = HALF_PIXEL_SHIFT,
+    ) -> None:
+        """Build the layers.
+
+        Args:
+            channels: of the feature map.
+            vertices: N.
+            hidden: hidden channels of the map's transformation.
+            scale: cells per unit of the output (published: 4).
+            shift: of the sampling, see `sample_vertices`.
+        """
+        super().__init__()
+        self.transform = ConvHead(channels, channels, hidden=hidden)
+        self.reduce = nn.Linear((vertices + 1) * channels, 4 * vertices, bias=False)
+        self.expand = nn.Linear(4 * vertices, 2 * vertices)
+        self.scale = scale
+        self.shift = shift
+
+    def forward(self, features: Features, seeds: Seeds, contour: Tensor) -> Tensor:
+        """Move the contour.
+
+        The contour that the offsets are added to is detached, the sampling positions are not: the
+        coarse loss reaches the initial contour through them, as published.
+
+        Args:
+            features: of the same batch.
+            seeds: the centres.
+            contour: [B, K, N, 2] initial contour, input px.
+
+        Returns:
+            [B, K, N, 2] coarse contour, input px.
+        """
+        centres = seeds.cells[:, :, None] * STRIDE
+        points = torch.cat([centres, contour], dim=2)
+        feature = self.transform(features.feature)
+        # Channel-major [B, K, C * (N + 1)], the centre first within each channel.
+        sampled = sample_vertices(feature, points, stride=STRIDE, shift=self.shift).flatten(2)
+        raw: Tensor = self.expand(self.reduce(sampled))
+        offsets = raw.to(contour.dtype).view_as(contour)
+        return contour.detach() + self.scale * STRIDE * offsets

@@ -1,0 +1,158 @@
+"""E2EC: every object of an image as a closed contour, grown in stages from its centre."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from e2ec_core.contours import Stage
+from e2ec_core.model.decode import decode_peaks
+from e2ec_core.model.features import STRIDE, Detections, Features, Seeds, plant_seeds
+
+
+def clip_to_map(contour: Tensor, feature: Tensor) -> Tensor:
+    """Clamp vertices to the centres of the map's outermost cells, as the published model does.
+
+    Args:
+        contour: [B, K, N, 2] (x, y) in input px.
+        feature: [B, F, h, w], the map of stride 4 that sets the bounds.
+    """
+    height, width = feature.shape[-2:]
+    x = contour[..., :1].clamp(0, (width - 1) * STRIDE)
+    y = contour[..., 1:].clamp(0, (height - 1) * STRIDE)
+    return torch.cat([x, y], dim=-1)
+
+
+class E2EC(nn.Module):
+    """Contour instance segmentation (E2EC, CVPR 2022), assembled from its parts.
+
+    The parts are modules with these calls; contours are [B, K, N, 2] (x, y) in input px:
+
+    * detector: ``(images) -> Features``; holds normalisation, backbone, neck and heads;
+    * adapter (lite preset only): ``(features) -> Features``, at the stages' scale;
+    * region (lite preset only): ``(features, seeds) -> Region``, read by the stages;
+    * initial: ``(features, seeds) -> contour``;
+    * deformation and each evolution: ``(features, seeds, contour) -> contour``.
+
+    The number of slots K is fixed, no step depends on the data's values, and nothing waits for
+    the device, so the whole can be exported and compiled.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector: nn.Module,
+        initial: nn.Module,
+        deformation: nn.Module | None,
+        evolutions: Sequence[nn.Module],
+        adapter: nn.Module | None = None,
+        region: nn.Module | None = None,
+        clip: bool = True,
+    ) -> None:
+        """Assemble the model.
+
+        Args:
+            detector: image to features.
+            initial: the initial contour (paper, section 3.1).
+            deformation: the global deformation (section 3.1); without it the coarse contour is
+                the initial one.
+            evolutions: the contour evolutions (section 4), in order; may be empty.
+            adapter: brings the detector's maps to the scale that the stages expect.
+            region: encoder of the features inside every seed's box, if the stages read one.
+            clip: whether inference keeps initial and coarse contours inside the image.
+        """
+        super().__init__()
+        self.detector = detector
+        self.adapter = adapter
+        self.region = region
+        self.initial = initial
+        self.deformation = deformation
+        self.evolutions = nn.ModuleList(evolutions)
+        self.clip = clip
+
+    def detect(self, images: Tensor) -> Features:
+        """Run the dense part.
+
+        Args:
+            images: [B, 3, H, W] float RGB, 0..255; H and W multiples of 32.
+
+        Raises:
+            ValueError: if the size is no multiple of 32.
+        """
+        height, width = images.shape[-2:]
+        if height % 32 or width % 32:
+            raise ValueError(f"image is {height}x{width} px; pad it to multiples of 32")
+        features: Features = self.detector(images)
+        return features if self.adapter is None else self.adapter(features)
+
+    def encode_regions(self, features: Features, seeds: Seeds) -> Seeds:
+        """The seeds with their region features, where the model has a region encoder."""
+        if self.region is None or seeds.region is not None:
+            return seeds
+        return seeds._replace(region=self.region(features, seeds))
+
+    def grow(
+        self,
+        features: Features,
+        seeds: Seeds,
+        stage: Stage = "final",
+        *,
+        clip: bool,
+        evolutions: int | None = None,
+    ) -> list[Tensor]:
+        """Grow one contour per slot, up to the given stage.
+
+        The evolutions start from a detached coarse contour, so that their losses do not reach
+        the stages before, as published; later evolutions are not detached.
+
+        Args:
+            features: of the same batch.
+            seeds: where the contours grow.
+            stage: the last stage to compute.
+            clip: keep initial and coarse contours inside the image (inference; not training).
+            evolutions: how many evolutions "final" runs, all by default.
+
+        Returns:
+            The contours [initial, coarse, evolved 1, evolved 2, ...], each [B, K, N, 2] input px.
+        """
+        seeds = self.encode_regions(features, seeds)
+        contour: Tensor = self.initial(features, seeds)
+        contours = [clip_to_map(contour, features.feature) if clip else contour]
+        if stage == "initial":
+            return contours
+        if self.deformation is None:
+            contours.append(contours[0])
+        else:
+            contour = self.deformation(features, seeds, contours[0])
+            contours.append(clip_to_map(contour, features.feature) if clip else contour)
+        if stage == "coarse":
+            return contours
+        contour = contours[1].detach()
+        for evolution in self.evolutions[:evolutions]:
+            contour = evolution(features, seeds, contour)
+            contours.append(contour)
+        return contours
+
+    def forward(
+        self,
+        images: Tensor,
+        *,
+        max_instances: int = 32,
+        stage: Stage = "final",
+        evolutions: int | None = None,
+    ) -> Detections:
+        """Find the instances of each image.
+
+        Args:
+            images: [B, 3, H, W] float RGB, 0..255; H and W multiples of 32.
+            max_instances: K, the number of slots per image.
+            stage: which contour to return.
+            evolutions: how many evolutions "final" runs, all by default.
+        """
+        features = self.detect(images)
+        peaks = decode_peaks(features.heatmap, max_instances)
+        seeds = plant_seeds(features, peaks.cells)
+        contours = self.grow(features, seeds, stage, clip=self.clip, evolutions=evolutions)
+        return Detections(contours[-1], peaks.scores, peaks.class_ids)

@@ -1,0 +1,112 @@
+"""The tensors that travel between the parts of the model, and their coordinate frames.
+
+Two frames occur: *input px*, pixels of the network's input, and *cells* of the heatmap, whose
+stride is 4. Points are (x, y). K is the number of instance slots, N the vertices of a contour.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+STRIDE = 4
+"""Input pixels per heatmap cell."""
+
+
+class Features(NamedTuple):
+    """What a detector (normalisation, backbone, neck and heads) gives for a batch of images.
+
+    Attributes:
+        heatmap: [B, C, H/4, W/4] logits of instance centres, one channel per class.
+        feature: [B, F, H/4, W/4] the map on which contours grow.
+        fine: [B, F2, H/2, W/2] a finer map for contours, if the detector has one.
+        pyramid: maps of the backbone, finest first, if contours read them.
+        box_sides: [B, 4, H/4, W/4] distances in input px from a centre to the left, top, right
+            and bottom of its box, if the detector has a box head.
+    """
+
+    heatmap: Tensor
+    feature: Tensor
+    fine: Tensor | None = None
+    pyramid: tuple[Tensor, ...] = ()
+    box_sides: Tensor | None = None
+
+
+class Region(NamedTuple):
+    """Shape features of the enlarged box of every seed (lite preset).
+
+    Attributes:
+        feature: [B * K, C, R, R] shape map over the frame.
+        code: [B, K, D] one vector for the whole region.
+        mask: [B, K, R, R] logits of the visible object, for the auxiliary loss alone.
+        frame: [B, K, 4] (x1, y1, x2, y2) in input px, the outer edges of the map.
+    """
+
+    feature: Tensor
+    code: Tensor
+    mask: Tensor
+    frame: Tensor
+
+
+class Seeds(NamedTuple):
+    """K slots per image from which contours grow.
+
+    Attributes:
+        cells: [B, K, 2] (x, y) integer heatmap cells, stored as floating point.
+        boxes: [B, K, 4] (x1, y1, x2, y2) in input px, if the detector has a box head.
+        region: shape features inside the boxes, if the model encodes them.
+        valid: [B, K] bool, False in slots that only pad a training batch, so that batch norms
+            leave them out; not read in evaluation.
+    """
+
+    cells: Tensor
+    boxes: Tensor | None = None
+    region: Region | None = None
+    valid: Tensor | None = None
+
+
+class Detections(NamedTuple):
+    """Fixed-size result of a forward pass; empty slots have score 0 and stand at the end.
+
+    Attributes:
+        contours: [B, K, N, 2] (x, y) in input px, of the stage asked for.
+        scores: [B, K] in 0..1, falling.
+        class_ids: [B, K] int64.
+    """
+
+    contours: Tensor
+    scores: Tensor
+    class_ids: Tensor
+
+
+def gather_cells(feature: Tensor, cells: Tensor) -> Tensor:
+    """Read a map at integer cells.
+
+    Args:
+        feature: [B, F, h, w].
+        cells: [B, K, 2] (x, y) cells inside the map.
+
+    Returns:
+        [B, K, F].
+    """
+    width = feature.shape[-1]
+    index = (cells[..., 1] * width + cells[..., 0]).long()
+    index = index[:, None, :].expand(-1, feature.shape[1], -1)
+    return torch.gather(feature.flatten(2), 2, index).transpose(1, 2)
+
+
+def plant_seeds(features: Features, cells: Tensor) -> Seeds:
+    """Seeds at the given cells, with the detector's boxes where it has a box head.
+
+    Args:
+        features: the detector's output.
+        cells: [B, K, 2] (x, y) heatmap cells.
+    """
+    if features.box_sides is None:
+        return Seeds(cells=cells)
+    centres = cells * STRIDE
+    sides = gather_cells(features.box_sides, cells).to(cells.dtype)
+    boxes = torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=2)
+    return Seeds(cells=cells, boxes=boxes)

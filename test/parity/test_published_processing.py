@@ -1,0 +1,45 @@
+"""Pre- and post-processing equal the published model's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2ec_core.inference.postprocess import fast_nms, undo_zigzags
+from e2ec_core.inference.preprocess import letterbox, place_image
+
+Expected = Mapping[str, NDArray]
+
+
+def test_letterbox_image_and_transform(expected: Expected) -> None:
+    image = expected["image_bgr"]
+    placement = letterbox(image.shape[:2])
+    np.testing.assert_allclose(placement.to_input, expected["pre/trans_input"], atol=1e-12)
+    difference = place_image(image, placement).astype(int) - expected["pre/warped"]
+    # OpenCV's versions round interpolation differently by one grey level.
+    assert np.abs(difference).max() <= 1
+    assert np.abs(difference).mean() < 0.01
+
+
+def test_contours_in_source_pixels(expected: Expected) -> None:
+    placement = letterbox(expected["image_bgr"].shape[:2])
+    contours = placement.points_to_image(expected["test/stage[final-dml].py2"])
+    np.testing.assert_allclose(contours, expected["test/py_image_coords"], atol=1e-9)
+
+
+def test_zigzag_filter(expected: Expected) -> None:
+    last, previous = (expected[f"test/stage[final-dml].py{i}"] for i in (2, 1))
+    filtered = undo_zigzags(last, previous)
+    assert (filtered != last).any(axis=(1, 2)).sum() == 3
+    np.testing.assert_array_equal(filtered, expected["test/post_process.py"])
+
+
+def test_class_wise_fast_nms(expected: Expected) -> None:
+    detection = expected["test/stage[final-dml].detection"]
+    contours = expected["test/stage[final-dml].py2"]
+    boxes = np.concatenate([contours.min(axis=1), contours.max(axis=1)], axis=1)
+    kept = fast_nms(boxes, detection[:, 2], detection[:, 3].astype(int))
+    np.testing.assert_array_equal(detection[kept], expected["test/nms.detection"])
+    np.testing.assert_array_equal(contours[kept], expected["test/nms.py"])
