@@ -1,0 +1,1 @@
+"""Datasets: annotation files and generated scenes."""

@@ -1,0 +1,89 @@
+"""One way to read any of the data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import get_args
+
+from e2ec_core.data.cityscapes import read_cityscapes
+from e2ec_core.data.class_names import CLASS_NAMES, DatasetName
+from e2ec_core.data.coco import CocoDataset, Content, dataset_from_content, read_content
+from e2ec_core.data.kins import Outline, read_kins
+from e2ec_core.data.problems import Problems
+from e2ec_core.data.sbd import read_sbd
+
+
+def read_dataset(
+    dataset_format: DatasetName,
+    annotations: str | Path,
+    image_folder: str | Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    file_names: Iterable[str] | None = None,
+    outline: Outline = "amodal",
+) -> CocoDataset:
+    """Reads labelled images.
+
+    Args:
+        dataset_format: coco, kins, sbd or cityscapes.
+        annotations: file or folder of the labels, see the format's own reader.
+        image_folder: where the image files lie.
+        class_names: the classes wanted, in channel order; default those of the data set, for coco
+            all of the file in the order of their ids.
+        file_names: only these images; default all.
+        outline: of KINS, whole objects or their visible parts.
+
+    Raises:
+        ValueError: unknown format, or the labels are missing, broken or lack what is asked for.
+    """
+    names = None if file_names is None else tuple(file_names)
+    if class_names is None and dataset_format != "coco":
+        class_names = CLASS_NAMES.get(dataset_format)
+    problems = Problems()
+    content = load_content(
+        dataset_format, annotations, image_folder, names, outline=outline, problems=problems
+    )
+    return dataset_from_content(
+        content,
+        image_folder,
+        class_names=class_names,
+        file_names=names,
+        source=str(annotations),
+        problems=problems,
+    )
+
+
+def load_content(
+    dataset_format: DatasetName,
+    annotations: str | Path,
+    image_folder: str | Path,
+    file_names: Iterable[str] | None = None,
+    *,
+    outline: Outline = "amodal",
+    problems: Problems | None = None,
+) -> Content:
+    """Labels of any format in COCO's form, which is also the ground truth of evaluations.
+
+    Args:
+        dataset_format: as `read_dataset`.
+        annotations: as `read_dataset`.
+        image_folder: as `read_dataset`.
+        file_names: spares formats of one file per image the reading of others.
+        outline: as `read_dataset`.
+        problems: where defects are counted.
+
+    Raises:
+        ValueError: as `read_dataset`.
+    """
+    noted = Problems() if problems is None else problems
+    readers: dict[DatasetName, Callable[[], Content]] = {
+        "coco": lambda: read_content(annotations),
+        "kins": lambda: read_kins(annotations, outline),
+        "sbd": lambda: read_sbd(annotations, file_names, noted),
+        "cityscapes": lambda: read_cityscapes(annotations, image_folder, file_names, noted),
+    }
+    if dataset_format not in readers:
+        choices = ", ".join(get_args(DatasetName))
+        raise ValueError(f"format is {dataset_format!r}; choose one of {choices}")
+    return readers[dataset_format]()

@@ -1,0 +1,179 @@
+"""Usable outlines from the polygons and masks of annotation files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2ec_core.data import problems as defects
+from e2ec_core.data.problems import Problems
+from e2ec_core.geometry import (
+    Polygon,
+    clean_polygon,
+    clip_polygon,
+    mask_to_polygons,
+    signed_area,
+)
+
+LEAST_AREA = 1e-3
+"""Square px below which an outline counts as having no area."""
+_BLOCK = 512
+
+
+def sound_outlines(
+    flat: Any, size: tuple[int, int], problems: Problems, place: str
+) -> list[Polygon]:
+    """Checks one polygon of an annotation file and repairs what can be repaired.
+
+    Repeated vertices are dropped; a polygon that crosses itself becomes the simple polygons that
+    COCO's even-odd rule fills. One that reaches outside the image is kept as it is: views cut it.
+
+    Args:
+        flat: COCO's x0, y0, x1, y1, ..., px with edges at the integers.
+        size: (height, width) of the image, px.
+        problems: where defects are counted.
+        place: what to call this polygon there.
+
+    Returns:
+        No, one or (after repair) several polygons [P, 2].
+    """
+    try:
+        values = np.asarray(flat, np.float64).reshape(-1)
+    except (ValueError, TypeError):
+        problems.note(defects.NO_NUMBERS, place)
+        return []
+    if values.size < 6 or values.size % 2:
+        problems.note(defects.FEW_POINTS, place)
+        return []
+    if not np.isfinite(values).all():
+        problems.note(defects.NOT_FINITE, place)
+        return []
+    points = _without_repeats(values.reshape(-1, 2), problems, place)
+    if len(points) < 3:
+        problems.note(defects.FEW_POINTS, place)
+        return []
+    pieces = [points]
+    if crosses_itself(points):
+        problems.note(defects.CROSSING, place)
+        pieces = untangle(points)
+    if not pieces or max(abs(signed_area(p)) for p in pieces) < LEAST_AREA:
+        problems.note(defects.NO_AREA, place)
+        return []
+    return _inside(pieces, size, problems, place)
+
+
+def _without_repeats(points: Polygon, problems: Problems, place: str) -> Polygon:
+    """Drops repeated neighbours; a last vertex that closes the ring is custom, no defect."""
+    cleaned = clean_polygon(points)
+    closing = len(points) > 1 and bool((points[0] == points[-1]).all())
+    if len(cleaned) < len(points) - closing:
+        problems.note(defects.REPEATED, place)
+    return cleaned
+
+
+def _inside(
+    pieces: list[Polygon], size: tuple[int, int], problems: Problems, place: str
+) -> list[Polygon]:
+    """Pieces of which something lies in the image."""
+    limit = np.array([size[1], size[0]], np.float64)
+    points = np.concatenate(pieces)
+    beyond = max(float(-points.min()), float((points - limit).max()))
+    if beyond <= 1.0:  # rounding in the file
+        return pieces
+    inside = [
+        piece
+        for piece in pieces
+        if abs(signed_area(clip_polygon(piece, size[1] + 1, size[0] + 1))) >= LEAST_AREA
+    ]
+    problems.note(defects.LEAVING if inside else defects.OUTSIDE, place)
+    return inside
+
+
+def crosses_itself(points: Polygon) -> bool:
+    """Whether two edges cross properly; touching vertices and shared lines do not count.
+
+    Args:
+        points: [P, 2], closed implicitly.
+    """
+    edges = np.roll(points, -1, axis=0) - points
+    for start in range(0, len(points), _BLOCK):  # bounds the memory of outlines of masks
+        rows = slice(start, start + _BLOCK)
+        gap = points[None] - points[rows, None]
+        ahead = _cross(edges[rows, None], gap)
+        straddles = ahead * np.roll(ahead, -1, axis=1) < 0
+        if not straddles.any():
+            continue
+        back = _cross(edges[None], -gap)
+        ends = _cross(edges[None], np.roll(points, -1, axis=0)[rows, None] - points[None])
+        if (straddles & (back * ends < 0)).any():
+            return True
+    return False
+
+
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    product: NDArray[np.float64] = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    return product
+
+
+def untangle(points: Polygon) -> list[Polygon]:
+    """The simple polygons that the even-odd rule fills, largest first; holes are filled.
+
+    Raises:
+        ImportError: shapely is not installed.
+    """
+    try:
+        import shapely
+    except ImportError as error:
+        raise ImportError(
+            "polygons that cross themselves are repaired with shapely: pip install shapely"
+        ) from error
+    # A repaired polygon may be a collection of polygons in collections, and stray lines.
+    shapes = shapely.get_parts(shapely.get_parts(shapely.make_valid(shapely.Polygon(points))))
+    rings = [
+        np.asarray(shape.exterior.coords, np.float64)[:-1]
+        for shape in shapes
+        if shape.geom_type == "Polygon"
+    ]
+    rings.sort(key=lambda ring: -abs(signed_area(ring)))
+    return [ring for ring in rings if abs(signed_area(ring)) >= LEAST_AREA]
+
+
+def mask_outlines(mask: NDArray[Any], min_area: float = 0.0) -> list[Polygon]:
+    """Outlines of a mask's connected parts in px with edges at the integers, largest first.
+
+    Args:
+        mask: [H, W]; non-zero is inside. Only the box around it is traced.
+        min_area: smaller outlines (px^2) are left out.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return []
+    window = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    corner = np.array([columns[0], rows[0]], np.float64)
+    return [outline + corner + 0.5 for outline in mask_to_polygons(window, min_area)]
+
+
+def decode_run_lengths(
+    rle: dict[str, Any], size: tuple[int, int], problems: Problems, place: str
+) -> NDArray[np.uint8] | None:
+    """Mask uint8 [H, W] of COCO's run lengths; None, and a note, if they do not fit.
+
+    Raises:
+        ImportError: pycocotools is not installed.
+    """
+    from pycocotools import mask as coco_mask  # an extra: only run lengths need it
+
+    counts = rle.get("counts")
+    fits = list(rle.get("size", ())) == [*size] and isinstance(counts, (list, str, bytes))
+    try:
+        if isinstance(counts, list):
+            fits = fits and sum(counts) == size[0] * size[1]
+            rle = coco_mask.frPyObjects(rle, *size) if fits else rle
+        mask: NDArray[np.uint8] | None = coco_mask.decode(rle) if fits else None
+    except (ValueError, TypeError, IndexError):
+        mask = None
+    if mask is None:
+        problems.note(defects.BAD_MASK, place)
+    return mask

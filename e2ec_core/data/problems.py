@@ -1,0 +1,87 @@
+"""What can be wrong with labels, what is done about it, and how often it was met."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+Handling = Literal["left out", "repaired", "kept"]
+
+NO_SEGMENTATION = "annotation without segmentation"
+NO_OUTLINE = "object without any usable outline"
+UNKNOWN_CLASS = "annotation of a class that the file does not define"
+OTHER_CLASS = "annotation of a class that is not asked for"
+UNKNOWN_IMAGE = "annotation of an image that the file does not list"
+IMAGE_TWICE = "image that is listed twice"
+NO_NUMBERS = "polygon that is no list of numbers"
+FEW_POINTS = "polygon with fewer than three points"
+NOT_FINITE = "polygon with a coordinate that is not finite"
+REPEATED = "polygon with repeated vertices"
+CROSSING = "polygon that crosses itself"
+NO_AREA = "polygon of zero area"
+OUTSIDE = "polygon outside the image"
+LEAVING = "polygon that leaves the image"
+EMPTY_MASK = "mask without a pixel"
+BAD_MASK = "mask that cannot be decoded"
+EMPTY_IMAGE = "image without objects"
+MISSING_IMAGE = "image file that is missing"
+
+HANDLING: Mapping[str, Handling] = MappingProxyType(
+    {
+        NO_SEGMENTATION: "left out",
+        NO_OUTLINE: "left out",
+        UNKNOWN_CLASS: "left out",
+        OTHER_CLASS: "left out",
+        UNKNOWN_IMAGE: "left out",
+        IMAGE_TWICE: "left out",
+        NO_NUMBERS: "left out",
+        FEW_POINTS: "left out",
+        NOT_FINITE: "left out",
+        REPEATED: "repaired",
+        CROSSING: "repaired",
+        NO_AREA: "left out",
+        OUTSIDE: "left out",
+        LEAVING: "kept",
+        EMPTY_MASK: "left out",
+        BAD_MASK: "left out",
+        EMPTY_IMAGE: "kept",
+        MISSING_IMAGE: "left out",
+    }
+)
+"""What happens to each; a missing image file is left out only where the config says so."""
+
+EXAMPLES = 3
+
+
+class Problems(Counter[str]):
+    """Counts by kind of problem, with the first places of each.
+
+    Attributes:
+        examples: up to `EXAMPLES` places by kind, such as `annotation 17`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.examples: dict[str, list[str]] = {}
+
+    def note(self, kind: str, place: str) -> None:
+        """Counts one problem."""
+        self[kind] += 1
+        places = self.examples.setdefault(kind, [])
+        if len(places) < EXAMPLES:
+            places.append(place)
+
+    @property
+    def losses(self) -> int:
+        """How many labels or images are lost, other than those that nobody asked for."""
+        lost = {kind for kind, handling in HANDLING.items() if handling == "left out"}
+        return sum(self[kind] for kind in lost - {OTHER_CLASS})
+
+    def summary(self) -> list[str]:
+        """One line for each kind: how often, what is done, and where first."""
+        return [
+            f"{count} x {kind} ({HANDLING[kind]}), e.g. {', '.join(self.examples.get(kind, []))}"
+            for kind, count in self.most_common()
+        ]
