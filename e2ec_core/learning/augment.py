@@ -1,0 +1,207 @@
+"""Random views of labelled images: one affine for pixels and vertices, colours, pasted objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from e2ec_core.data.coco import Instance
+from e2ec_core.geometry import Polygon, clip_polygon, mask_to_polygons, signed_area
+
+Image = NDArray[np.uint8]
+Affine = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """How views are drawn.
+
+    Attributes:
+        size: (height, width) of a view, multiples of 32, input px.
+        base_side: an image's longer side is scaled to this before the random scale, px; None
+            keeps the image's own size.
+        scale: range of the random scale.
+        rotation: largest rotation, degrees.
+        flip: probability of a horizontal flip.
+        color: largest relative change of brightness, contrast and saturation.
+        blur: probability of a slight blur.
+        paste: largest number of objects pasted from other images.
+        min_visible: objects of which less than this share lies in the view are not learnt.
+        min_area: smallest area of an object that is learnt, square input px.
+    """
+
+    size: tuple[int, ...] = (448, 448)
+    base_side: int | None = 512
+    scale: tuple[float, ...] = (0.6, 1.6)
+    rotation: float = 8.0
+    flip: float = 0.5
+    color: float = 0.4
+    blur: float = 0.1
+    paste: int = 4
+    min_visible: float = 0.3
+    min_area: float = 80.0
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2 or any(side < 32 or side % 32 for side in self.size):
+            raise ValueError(f"size is {self.size}; give height and width, multiples of 32")
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale is {self.scale}; give (least, most), both above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One training view: image uint8 RGB [H, W, 3], objects in view px (edges at integers)."""
+
+    image: Image
+    instances: tuple[Instance, ...]
+
+
+def draw_affine(
+    rng: np.random.Generator, config: AugmentConfig, image_size: tuple[int, int], focus: Polygon
+) -> Affine:
+    """Draws a 2x3 matrix from image px to view px (both with edges at the integers).
+
+    The window holds a random point of `focus` somewhere inside, so that every part of the image
+    is seen, its borders too.
+
+    Args:
+        rng: source of randomness.
+        config: ranges.
+        image_size: (height, width) of the image.
+        focus: points [P, 2], image px, of which one is drawn.
+    """
+    height, width = config.size
+    longer = max(image_size)
+    scale = (config.base_side or longer) / longer * rng.uniform(config.scale[0], config.scale[1])
+    angle = np.deg2rad(rng.uniform(-config.rotation, config.rotation))
+    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    if rng.random() < config.flip:
+        linear = linear @ np.diag([-1.0, 1.0])
+    anchor = focus[rng.integers(len(focus))]
+    target = rng.uniform(0.15, 0.85, 2) * (width, height)
+    matrix = np.concatenate([linear, (target - linear @ anchor)[:, None]], axis=1)
+    return _pull_inside(matrix, image_size, config.size)
+
+
+def _pull_inside(matrix: Affine, image_size: tuple[int, int], size: Sequence[int]) -> Affine:
+    """Shifts the view so that as little as possible of it lies outside the image."""
+    height, width = image_size
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    placed = apply_affine(matrix, corners)
+    low, high = placed.min(axis=0), placed.max(axis=0)
+    wanted = np.array([size[1], size[0]], np.float64)
+    centred = (wanted - low - high) / 2
+    shift = np.where(high - low < wanted, centred, np.clip(0.0, wanted - high, -low))
+    moved = matrix.copy()
+    moved[:, 2] += shift
+    return moved
+
+
+def apply_affine(matrix: Affine, points: Polygon) -> Polygon:
+    """Moves points [P, 2] by a 2x3 matrix."""
+    moved: Polygon = points @ matrix[:, :2].T + matrix[:, 2]
+    return moved
+
+
+def warp_image(image: Image, matrix: Affine, size: Sequence[int]) -> Image:
+    """Warps an image; `matrix` speaks of px with edges at the integers, OpenCV of centres."""
+    centred = matrix.copy()
+    centred[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    shrink = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    if shrink < 0.5:  # bilinear sampling would skip pixels
+        image = np.asarray(cv2.blur(image, (round(1 / shrink),) * 2), np.uint8)
+    return np.asarray(
+        cv2.warpAffine(image, centred, (size[1], size[0]), flags=cv2.INTER_LINEAR), np.uint8
+    )
+
+
+def move_instance(
+    instance: Instance, matrix: Affine, size: Sequence[int], config: AugmentConfig
+) -> Instance | None:
+    """Moves an object into the view and cuts it at the border; None if too little is left."""
+    whole, parts = 0.0, []
+    for part in instance.parts:
+        moved = apply_affine(matrix, part)
+        whole += abs(signed_area(moved))
+        cut = clip_polygon(moved, size[1] + 1, size[0] + 1)  # edges, not centres, bound it
+        if len(cut) >= 3 and abs(signed_area(cut)) > 1.0:
+            parts.append(cut)
+    area = sum(abs(signed_area(part)) for part in parts)
+    if area < max(config.min_area, config.min_visible * whole):
+        return None
+    return Instance(class_id=instance.class_id, parts=tuple(parts), crowd=instance.crowd)
+
+
+def make_view(
+    rng: np.random.Generator,
+    image: Image,
+    instances: Sequence[Instance],
+    config: AugmentConfig,
+) -> View:
+    """Draws one view of an image."""
+    size = image.shape[:2]
+    focus = rng.uniform((0.0, 0.0), (size[1], size[0]), (1, 2))
+    if instances and rng.random() < 0.8:
+        focus = np.concatenate(instances[int(rng.integers(len(instances)))].parts)
+    matrix = draw_affine(rng, config, (size[0], size[1]), focus)
+    moved = (move_instance(i, matrix, config.size, config) for i in instances)
+    return View(
+        image=warp_image(image, matrix, config.size),
+        instances=tuple(i for i in moved if i is not None),
+    )
+
+
+def change_colors(rng: np.random.Generator, image: Image, config: AugmentConfig) -> Image:
+    """Changes brightness, contrast and saturation, and sometimes blurs."""
+    brightness, contrast, saturation = 1 + rng.uniform(-config.color, config.color, 3)
+    tint = 1 + rng.uniform(-0.25, 0.25, 3) * config.color
+    grey = np.tile([0.299, 0.587, 0.114], (3, 1))
+    matrix = (
+        contrast * brightness * tint[:, None] * (saturation * np.eye(3) + (1 - saturation) * grey)
+    )
+    level = (1 - contrast) * brightness * float(image.mean())
+    changed = cv2.transform(image, np.concatenate([matrix, np.full((3, 1), level)], axis=1))
+    if rng.random() < config.blur:
+        changed = cv2.GaussianBlur(changed, (3, 3), rng.uniform(0.4, 1.2))
+    return np.asarray(changed, np.uint8)
+
+
+def raster(parts: Sequence[Polygon], size: Sequence[int]) -> Image:
+    """Mask of polygons in px with edges at the integers, uint8 [H, W] of 0 and 1."""
+    mask = np.zeros((size[0], size[1]), np.uint8)
+    for part in parts:
+        fixed = np.round((part - 0.5) * 16).astype(np.int32)
+        cv2.fillPoly(mask, [fixed], 1, lineType=cv2.LINE_8, shift=4)
+    return mask
+
+
+def paste(view: View, image: Image, instance: Instance, config: AugmentConfig) -> View:
+    """Lays an object of another view over this one; what it covers is no longer visible.
+
+    Args:
+        view: the view below.
+        image: the other view's pixels, of the same size.
+        instance: the object, in the other view's px.
+        config: thresholds for what is still learnt.
+    """
+    size = view.image.shape[:2]
+    mask = raster(instance.parts, size)
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0.7)[..., None]
+    blended = view.image * (1 - soft) + image * soft
+    kept = []
+    for below in view.instances:
+        seen = raster(below.parts, size)
+        covered = seen & mask
+        if not covered.any():
+            kept.append(below)
+            continue
+        left = mask_to_polygons(seen & ~covered, min_area=16.0)
+        area = sum(abs(signed_area(part)) for part in left)
+        if area >= max(config.min_area, config.min_visible * seen.sum()):
+            parts = tuple(part + 0.5 for part in left)
+            kept.append(Instance(class_id=below.class_id, parts=parts, crowd=below.crowd))
+    return View(image=blended.astype(np.uint8), instances=(*kept, instance))

@@ -1,0 +1,147 @@
+"""The folder of a run: config, metrics, state, weights and pictures."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import nn
+
+from e2ec_core.checkpoint import save_checkpoint
+from e2ec_core.config import to_dict
+from e2ec_core.learning.config import TrainConfig
+
+
+class RunFolder:
+    """Writes what a run leaves behind; files are replaced as a whole, never half.
+
+    * `config.yaml`: the settings.
+    * `metrics.jsonl`: a line per logged step, epoch and validation; `step` counts finished steps.
+    * `tensorboard/`: the same numbers, where TensorBoard is installed.
+    * `last.pt`: everything that resuming needs.
+    * `model.safetensors`, `best.safetensors`: the last weights, and those of the best validation.
+    * `pictures/epoch_0010/`: validation images with contours.
+    * `nonfinite.json`: images and loss terms of the step that stopped the run.
+
+    Args:
+        config: the run.
+        writes: False for the processes that leave writing to the first.
+    """
+
+    def __init__(self, config: TrainConfig, *, writes: bool) -> None:
+        self.config, self.writes = config, writes
+        self.path = Path(config.output)
+        self._board: Any = None
+
+    def open(self, finished_steps: int) -> None:
+        """Writes the config and drops metrics of steps that will be taken again."""
+        if not self.writes:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._replace("config.yaml", yaml.safe_dump(to_dict(self.config)))
+        metrics = self.path / "metrics.jsonl"
+        if metrics.is_file():
+            lines = metrics.read_text().splitlines()
+            kept = [line + "\n" for line in lines if _finished(line, finished_steps)]
+            self._replace("metrics.jsonl", "".join(kept) if finished_steps else "")
+        if self.config.tensorboard and self._board is None:
+            self._board = _open_board(self.path / "tensorboard", finished_steps)
+
+    def close(self) -> None:
+        """Ends the writing for TensorBoard."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+    def log(self, step: int, record: dict[str, Any], *, title: str) -> None:
+        """Writes one line of metrics.
+
+        Args:
+            step: finished steps of the run.
+            record: anything JSON can hold; its numbers go to TensorBoard.
+            title: group of the numbers there.
+        """
+        if not self.writes:
+            return
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step} | record) + "\n")
+        if self._board is not None:
+            for name, value in record.items():
+                if isinstance(value, (int, float)):
+                    self._board.add_scalar(f"{title}/{name}", value, step)
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Writes `last.pt`; a kill at any time leaves the old or the new one."""
+        if not self.writes:
+            return
+        partial = self.path / "last.pt.part"
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.path / "last.pt")
+
+    def load_state(self, device: torch.device) -> dict[str, Any]:
+        """Reads `last.pt`.
+
+        Raises:
+            ValueError: there is none.
+        """
+        path = self.path / "last.pt"
+        if not path.is_file():
+            raise ValueError(f"{str(path)!r} does not exist; start the run without --resume")
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        return state
+
+    def save_weights(self, name: str, model: nn.Module) -> None:
+        """Writes weights to use, `NAME.safetensors`."""
+        if not self.writes:
+            return
+        partial = self.path / f"{name}.part"
+        save_checkpoint(partial, model, self.config.model)
+        partial.replace(self.path / f"{name}.safetensors")
+
+    def save_picture(self, epoch: int, name: str, image_rgb: NDArray[np.uint8]) -> None:
+        """Writes a picture, uint8 [H, W, 3] RGB, as JPEG."""
+        if not self.writes:
+            return
+        folder = self.path / "pictures" / f"epoch_{epoch:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.jpg"
+        if not cv2.imwrite(str(path), np.ascontiguousarray(image_rgb[..., ::-1])):
+            raise OSError(f"picture {str(path)!r} cannot be written")
+
+    def save_nonfinite(self, record: dict[str, Any]) -> None:
+        """Writes what is known of the step that stopped the run."""
+        if self.writes:
+            self._replace("nonfinite.json", json.dumps(record, indent=1) + "\n")
+
+    def _replace(self, name: str, text: str) -> None:
+        partial = self.path / f"{name}.part"
+        partial.write_text(text)
+        partial.replace(self.path / name)
+
+
+def _finished(line: str, steps: int) -> bool:
+    """Whether a line of metrics is whole and tells of steps that need not be taken again."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(record, dict) and int(record.get("step", 0)) <= steps
+
+
+def _open_board(path: Path, finished_steps: int) -> Any:
+    try:
+        module = importlib.import_module("torch.utils.tensorboard")
+    except ImportError:
+        return None
+    return module.SummaryWriter(str(path), purge_step=finished_steps + 1)

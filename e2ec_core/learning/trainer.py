@@ -1,0 +1,246 @@
+"""The training loop: steps, epochs, validation; goes on from any step after any kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from e2ec_core.checkpoint import load_state, read_checkpoint
+from e2ec_core.learning.batches import make_loader, steps_per_epoch
+from e2ec_core.learning.config import TrainConfig
+from e2ec_core.learning.distributed import join_processes, synchronise_norms
+from e2ec_core.learning.optimizer import learning_rate
+from e2ec_core.learning.run_folder import RunFolder
+from e2ec_core.learning.source import make_views, read_training_data
+from e2ec_core.learning.step import NonFiniteLoss, Stepper
+from e2ec_core.learning.validation import Validation
+from e2ec_core.model.build import build_model
+from e2ec_core.model.e2ec import E2EC
+
+__all__ = ["NonFiniteLoss", "Progress", "Trainer", "load_start"]
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: finished epochs.
+        position: finished steps of the present epoch.
+        validated: epochs after the last of which the validation is done.
+        best: best mask AP of the last stage; None before the first validation.
+        seconds: spent on the present epoch.
+        sums: of the loss terms over the present epoch's steps.
+    """
+
+    epoch: int = 0
+    position: int = 0
+    validated: int = 0
+    best: float | None = None
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+def load_start(model: E2EC, start: str, part: str) -> None:
+    """Loads a checkpoint, or the detector it holds, into a fresh model.
+
+    Args:
+        model: with random weights.
+        start: checkpoint file.
+        part: `all` or `detector`.
+
+    Raises:
+        CheckpointError: the file is missing or does not fit.
+    """
+    state = read_checkpoint(start)[1]
+    if part == "all":
+        load_state(model, state, start)
+        return
+    prefix = "detector."
+    detector = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    load_state(model.detector, detector, start)
+
+
+class Trainer:
+    """Trains one model, alone or together with other processes that `torchrun` started.
+
+    What it writes is told in `RunFolder`.
+
+    Args:
+        config: the run.
+
+    Raises:
+        ValueError: data, start weights or settings do not fit.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.process = join_processes(config.device)
+        torch.manual_seed(config.seed)
+        self.model = build_model(config.model).to(self.process.device)
+        if config.start:
+            load_start(self.model, config.start, config.start_part)
+        self.model.detector.requires_grad_(not config.freeze_detector)
+        synchronise_norms(self.model, self.process)
+        self.views = make_views(config, read_training_data(config))
+        self.stepper = Stepper(self.model, config, self.process)
+        self.steps_per_epoch = steps_per_epoch(len(self.views), config.batch_size)
+        self.progress = Progress()
+        self.folder = RunFolder(config, writes=self.process.is_first)
+        self.output = self.folder.path
+
+    @property
+    def step(self) -> int:
+        """Finished steps of the run."""
+        return self.progress.epoch * self.steps_per_epoch + self.progress.position
+
+    def run(self, *, last_epoch: int | None = None, last_step: int | None = None) -> None:
+        """Trains from the present step to the last.
+
+        Args:
+            last_epoch: stop after so many epochs in all; the run can be resumed.
+            last_step: stop after so many steps in all, as abruptly as if killed.
+
+        Raises:
+            NonFiniteLoss: `nonfinite.json` names the images.
+        """
+        self.folder.open(self.step)
+        epochs = self.config.epochs
+        self._validate_when_due()
+        with self._bar() as bar:
+            while self.progress.epoch < min(epochs, last_epoch or epochs):
+                self._train_epoch(bar, last_step)
+                if self.step == last_step:
+                    break
+                self._validate_when_due()
+        self.folder.close()
+
+    def _bar(self) -> Any:
+        total = self.config.epochs * self.steps_per_epoch
+        hidden = None if self.process.is_first else True  # None: shown on a terminal only
+        return tqdm(
+            total=total, initial=self.step, unit="step", disable=hidden, dynamic_ncols=True
+        )
+
+    def _train_epoch(self, bar: Any, last_step: int | None) -> None:
+        progress, config = self.progress, self.config
+        self.model.train()
+        if config.freeze_detector:
+            self.model.detector.eval()
+        loader = make_loader(
+            self.views,
+            config,
+            self.process,
+            epoch=progress.epoch,
+            first_step=progress.position,
+        )
+        batches = iter(loader)
+        started = time.monotonic() - progress.seconds
+        while progress.position < self.steps_per_epoch and self.step != last_step:
+            parts = [next(batches).to(self.process.device) for _ in range(config.accumulate)]
+            terms = self._take_step(parts)
+            progress.position += 1
+            progress.seconds = time.monotonic() - started
+            for name, value in terms.items():
+                progress.sums[name] = progress.sums.get(name, 0.0) + value
+            bar.update()
+            bar.set_postfix(epoch=progress.epoch + 1, loss=f"{terms['total']:.3f}")
+            if config.save_every and self.step % config.save_every == 0:
+                self.save()
+        if progress.position == self.steps_per_epoch:
+            self._end_epoch()
+
+    def _take_step(self, parts: list[Any]) -> dict[str, float]:
+        config, epoch, step = self.config, self.progress.epoch, self.step
+        lr = learning_rate(config.optimizer, step, self.steps_per_epoch, config.epochs)
+        try:
+            terms = self.stepper.take(parts, epoch=epoch, step=step, lr=lr)
+        except NonFiniteLoss as error:
+            self.folder.save_nonfinite(
+                {"step": step + 1, "epoch": epoch, "image_ids": error.image_ids}
+                | {"terms": {name: repr(value) for name, value in error.terms.items()}}
+            )
+            raise
+        if config.log_every and (step + 1) % config.log_every == 0:
+            self.folder.log(step + 1, {"epoch": epoch, "lr": lr} | terms, title="step")
+        return terms
+
+    def _end_epoch(self) -> None:
+        """Logs the epoch's means and saves."""
+        progress, epochs = self.progress, self.config.epochs
+        means = {name: total / self.steps_per_epoch for name, total in progress.sums.items()}
+        seconds = round(progress.seconds, 1)
+        progress.epoch += 1
+        progress.position, progress.seconds, progress.sums = 0, 0.0, {}
+        record = {"epoch": progress.epoch - 1, "seconds": seconds} | means
+        self.folder.log(self.step, record, title="epoch")
+        left = seconds * (epochs - progress.epoch)
+        shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+        self._say(f"epoch {progress.epoch}/{epochs} {shown} | {left / 60:.0f} min left")
+        self.save()
+        self.folder.save_weights("model", self.best_model())
+
+    def _validate_when_due(self) -> None:
+        """Measures every stage and keeps the best weights; the first process does it for all."""
+        progress, config = self.progress, self.config
+        due = progress.epoch == config.epochs or (
+            config.validate_every and progress.epoch % config.validate_every == 0
+        )
+        if config.validation is None or progress.position or not due:
+            return
+        if progress.epoch <= progress.validated:
+            return
+        progress.validated = progress.epoch
+        if self.process.is_first:
+            self._validate()
+            self.save()
+        self.process.wait()
+
+    def _validate(self) -> None:
+        validation, model = Validation(self.config, self.process), self.best_model()
+        rows = validation.measure(model)
+        final = rows[-1]
+        numbers = {f"final {k}": v for k, v in final.items() if isinstance(v, float)}
+        record = {"epoch": self.progress.epoch, "validation": rows} | numbers
+        self.folder.log(self.step, record, title="validation")
+        self._say(" ".join(f"{name} {value}" for name, value in final.items()))
+        precision = float(final["mask/AP"])
+        if self.progress.best is None or precision > self.progress.best:
+            self.progress.best = precision
+            self.folder.save_weights("best", model)
+        for name, picture in validation.draw(model, self.config.pictures):
+            self.folder.save_picture(self.progress.epoch, name, picture)
+
+    def _say(self, line: str) -> None:
+        if self.process.is_first:
+            tqdm.write(line)
+
+    def best_model(self) -> E2EC:
+        """The model with averaged weights, in evaluation mode."""
+        model = build_model(self.config.model)
+        model.load_state_dict(self.stepper.weights())
+        return model.to(self.process.device).eval()
+
+    def save(self) -> None:
+        """Writes what resuming needs."""
+        if self.process.is_first:
+            state = dataclasses.asdict(self.progress) | self.stepper.state_dict()
+            self.folder.save_state(state)
+
+    def resume(self) -> None:
+        """Continues the run in the output folder.
+
+        Raises:
+            ValueError: there is nothing to resume.
+        """
+        state = self.folder.load_state(self.process.device)
+        known = {item.name for item in dataclasses.fields(Progress)}
+        self.progress = Progress(**{k: v for k, v in state.items() if k in known})
+        self.stepper.load_state_dict(state)

@@ -1,0 +1,208 @@
+"""Training samples: the same in any worker, with masks and contours that agree."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import fields, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from e2ec_core.data.coco import CocoDataset, Instance, read_coco
+from e2ec_core.geometry import contour_to_mask
+from e2ec_core.learning.augment import AugmentConfig
+from e2ec_core.learning.targets import TargetSettings, make_targets
+from e2ec_core.learning.views import (
+    MASK_CELLS,
+    Batch,
+    Sample,
+    TrainingViews,
+    box_mask,
+    collate,
+    pick_slots,
+)
+
+AUGMENT = AugmentConfig(size=(128, 128), base_side=160, scale=(0.8, 1.4), paste=2)
+TARGETS = TargetSettings(num_classes=2, vertices=64, max_instances=8, border=0.0)
+
+
+@pytest.fixture(scope="module")
+def data(shapes_dir: Path) -> CocoDataset:
+    return read_coco(shapes_dir / "instances.json", shapes_dir / "images")
+
+
+def _same(a: Sample, b: Sample) -> bool:
+    arrays = [
+        np.array_equal(getattr(a.targets, f.name), getattr(b.targets, f.name))
+        for f in fields(a.targets)
+    ]
+    pixels = np.array_equal(a.image, b.image) and np.array_equal(a.masks, b.masks)
+    return pixels and all(arrays) and a.image_id == b.image_id
+
+
+def test_datasets_without_an_image_are_refused(data: CocoDataset) -> None:
+    with pytest.raises(ValueError, match="no image"):
+        TrainingViews([replace(data, images=())], AUGMENT, TARGETS)
+
+
+def test_the_same_seed_epoch_and_index_give_the_same_sample(data: CocoDataset) -> None:
+    first, second = (TrainingViews([data], AUGMENT, TARGETS, seed=3) for _ in range(2))
+    second[0], second[4]  # what was drawn before does not matter
+    assert all(_same(first[i], second[i]) for i in range(3))
+
+
+@pytest.mark.parametrize("change", ["seed", "epoch"])
+def test_another_seed_or_epoch_gives_other_samples(data: CocoDataset, change: str) -> None:
+    views, others = (TrainingViews([data], AUGMENT, TARGETS) for _ in range(2))
+    setattr(others, change, 1)
+    assert not _same(views[0], others[0])
+
+
+@pytest.mark.parametrize("context", ["fork", pytest.param("forkserver", marks=pytest.mark.slow)])
+def test_workers_draw_what_the_main_process_draws(data: CocoDataset, context: str) -> None:
+    """From Python 3.14 workers no longer fork, and the data set travels to them pickled."""
+    views = TrainingViews([data, data], AUGMENT, TARGETS)
+    views.epoch = 2
+    plain = DataLoader(views, batch_size=6, collate_fn=list)
+    parallel = DataLoader(
+        views, batch_size=6, collate_fn=list, num_workers=2, multiprocessing_context=context
+    )
+    samples = [sample for batch in plain for sample in batch]
+    assert len(samples) == 12
+    for ours, theirs in zip(samples, (s for batch in parallel for s in batch), strict=True):
+        assert _same(ours, theirs)
+
+
+def test_views_survive_pickling_with_their_epoch(data: CocoDataset) -> None:
+    views = TrainingViews([data], AUGMENT, TARGETS, seed=5)
+    views.epoch = 7
+    views[0]
+    assert _same(pickle.loads(pickle.dumps(views))[1], views[1])
+
+
+def test_masks_cover_the_same_as_the_contours(data: CocoDataset) -> None:
+    views = TrainingViews([data], replace(AUGMENT, paste=0), TARGETS)
+    compared = 0
+    for index in range(6):
+        sample = views[index]
+        for slot in np.flatnonzero(sample.targets.valid):
+            box, contour = sample.targets.boxes[slot], sample.targets.contours[slot]
+            cells = (contour - box[:2]) * MASK_CELLS / (box[2:] - box[:2]) - 0.5
+            expected = contour_to_mask(cells, MASK_CELLS, MASK_CELLS).astype(bool)
+            ours = sample.masks[slot].astype(bool)
+            assert (ours & expected).sum() / (ours | expected).sum() > 0.95
+            compared += 1
+    assert compared >= 8
+
+
+def test_contours_enclose_the_coloured_pixels_and_no_grey_ones(data: CocoDataset) -> None:
+    plain = replace(AUGMENT, paste=0, color=0.0, blur=0.0, min_visible=0.0)
+    views = TrainingViews([data], plain, TARGETS)
+    around = np.ones((5, 5), np.uint8)
+    for index in range(6):
+        sample = views[index]
+        colored = np.ptp(sample.image.astype(int), axis=2) > 90  # the ground is grey
+        contours = sample.targets.contours[sample.targets.valid]
+        inside = np.bitwise_or.reduce([contour_to_mask(c - 0.5, 128, 128) for c in contours])
+        assert colored[cv2.erode(inside, around) == 1].mean() > 0.995
+        assert colored[cv2.dilate(inside, around) == 0].mean() < 0.005
+
+
+def test_pasting_adds_objects(data: CocoDataset) -> None:
+    plain = TrainingViews([data], replace(AUGMENT, paste=0), TARGETS)
+    pasted = TrainingViews([data], replace(AUGMENT, paste=4), TARGETS)
+    counts = [sum(int(v[i].targets.valid.sum()) for i in range(6)) for v in (plain, pasted)]
+    assert counts[1] > counts[0]
+
+
+def test_the_mask_of_a_disc_has_the_disc_s_area() -> None:
+    """`cv2.fillPoly` would set the outline's cells too, 2.4 % more than the disc holds."""
+    angle = np.arange(200) * (2 * np.pi / 200)
+    disc = 50 + 40 * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    mask = box_mask([disc], np.array([10, 10, 90, 90], np.float32))
+    assert mask.sum() / MASK_CELLS**2 == pytest.approx(np.pi / 4, rel=0.006)
+
+
+def test_the_mask_of_a_box_is_full_and_that_of_half_is_half() -> None:
+    box = np.array([10, 20, 42, 84], np.float32)
+    full = np.array([[10, 20], [10, 84], [42, 84], [42, 20]], np.float64)
+    assert box_mask([full], box).all()
+    left = np.array([[10, 20], [10, 84], [26, 84], [26, 20]], np.float64)
+    mask = box_mask([left], box)
+    assert mask[:, :32].all()
+    assert not mask[:, 32:].any()
+    upper = np.array([[10, 20], [10, 52], [42, 52], [42, 20]], np.float64)
+    lower = upper + (0, 32)
+    assert box_mask([upper, lower], box).all()
+
+
+def test_an_object_in_parts_is_one_target_when_joined(tmp_path: Path, data: CocoDataset) -> None:
+    parts = tuple(
+        np.array([[x, 20], [x, 100], [x + 30, 100], [x + 30, 20]], np.float64) for x in (20, 90)
+    )
+    image = replace(data.images[0], instances=(Instance(class_id=0, parts=parts),))
+    one = replace(data, images=(image,))
+    plain = AugmentConfig(
+        size=(128, 160), base_side=None, scale=(1.0, 1.0), rotation=0.0, flip=0.0, paste=0
+    )
+    joined = TrainingViews([one], plain, TARGETS)[0].targets
+    apart = TrainingViews([one], plain, TARGETS, joined=False)[0].targets
+    assert joined.valid.sum() == 1
+    np.testing.assert_allclose(joined.boxes[0], [20, 20, 120, 100])
+    assert apart.valid.sum() == 2
+
+
+def test_crowds_are_no_targets(data: CocoDataset) -> None:
+    crowds = [
+        replace(image, instances=tuple(replace(i, crowd=True) for i in image.instances))
+        for image in data.images
+    ]
+    views = TrainingViews([replace(data, images=crowds)], replace(AUGMENT, paste=4), TARGETS)
+    for index in range(3):
+        sample = views[index]
+        assert not sample.targets.valid.any()
+        assert sample.targets.heatmap.max() == 0
+
+
+def test_slots_can_be_drawn_while_the_heatmap_keeps_all() -> None:
+    outlines = [
+        [np.array([[x, 10], [x, 40], [x + 20, 40], [x + 20, 10]], np.float64)] for x in (5, 40, 75)
+    ]
+    targets = make_targets(outlines, [0, 1, 0], (128, 128), TARGETS)
+    chosen = [
+        tuple(pick_slots(np.random.default_rng(seed), targets, 2).instance_ids)
+        for seed in range(40)
+    ]
+    assert {i for ids in chosen for i in ids} == {0, 1, 2}
+    picked = pick_slots(np.random.default_rng(0), targets, 2)
+    assert picked.valid.tolist() == [True, True]
+    np.testing.assert_array_equal(picked.heatmap, targets.heatmap)
+    slot = picked.instance_ids[0]
+    np.testing.assert_array_equal(picked.contours[0], targets.contours[slot])
+    np.testing.assert_array_equal(picked.boxes[0], targets.boxes[slot])
+    assert pick_slots(np.random.default_rng(0), targets, 5).valid.sum() == 3
+
+
+def test_batches_are_float_images_channels_first(data: CocoDataset) -> None:
+    views = TrainingViews([data], AUGMENT, TARGETS)
+    samples = [views[0], views[1]]
+    batch = collate(samples)
+    assert batch.images.shape == (2, 3, 128, 128)
+    assert batch.images.dtype == torch.float32
+    np.testing.assert_array_equal(batch.images[1, 2].numpy(), samples[1].image[..., 2])
+    slots = batch.targets.valid.shape[1]
+    assert slots == max(1, *(int(s.targets.valid.sum()) for s in samples))
+    assert batch.masks.shape == (2, slots, MASK_CELLS, MASK_CELLS)
+    assert batch.image_ids == (0, 1)
+    moved: Batch = batch.to(torch.device("cpu"))
+    assert torch.equal(moved.masks, batch.masks)
+
+
+def test_a_missing_image_is_named(data: CocoDataset, tmp_path: Path) -> None:
+    image = replace(data.images[0], path=tmp_path / "gone.png")
+    with pytest.raises(ValueError, match=r"gone\.png' does not exist"):
+        TrainingViews([replace(data, images=(image,))], AUGMENT, TARGETS)[0]
