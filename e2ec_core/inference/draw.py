@@ -1,0 +1,86 @@
+"""Contours drawn over their image."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from e2ec_core.contours import Contours
+
+_SHIFT = 4
+_GOLDEN_RATIO = 0.6180339887
+
+
+@lru_cache(maxsize=1024)
+def class_color(class_id: int) -> tuple[int, int, int]:
+    """Colour (r, g, b) of a class in 0..255, the same in every run."""
+    hue = (0.36 + class_id * _GOLDEN_RATIO) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_contours(
+    image_rgb: NDArray[np.uint8],
+    contours: Contours,
+    class_names: Sequence[str],
+    *,
+    line_width: int = 2,
+    fill: float = 0.25,
+    labels: bool = True,
+) -> NDArray[np.uint8]:
+    """Draws contours, the weakest first, over a copy of the image.
+
+    Args:
+        image_rgb: uint8 [H, W, 3].
+        contours: in px of this image.
+        class_names: names by class id.
+        line_width: px.
+        fill: opacity of the insides, 0 to 1.
+        labels: write class and score at the top of each contour.
+
+    Returns:
+        uint8 [H, W, 3] RGB.
+    """
+    drawn = image_rgb.copy()
+    order = range(len(contours) - 1, -1, -1)
+    rings = [_fixed_point(ring) for ring in contours.vertices]
+    colors = [class_color(int(class_id)) for class_id in contours.class_ids]
+    if fill > 0 and len(contours):
+        filled = drawn.copy()
+        for i in order:
+            cv2.fillPoly(filled, [rings[i]], colors[i], cv2.LINE_AA, _SHIFT)
+        drawn = np.asarray(cv2.addWeighted(filled, fill, drawn, 1 - fill, 0), np.uint8)
+    for i in order:
+        cv2.polylines(drawn, [rings[i]], True, colors[i], line_width, cv2.LINE_AA, _SHIFT)
+    if labels:
+        for i in order:
+            name = class_names[int(contours.class_ids[i])]
+            top = contours.vertices[i][contours.vertices[i, :, 1].argmin()]
+            _write(drawn, f"{name} {contours.scores[i]:.2f}", top, colors[i])
+    return drawn
+
+
+def _fixed_point(ring: NDArray[np.float32]) -> NDArray[np.int32]:
+    limit = np.float32(2**26)
+    return np.asarray(np.round(ring * 2**_SHIFT).clip(-limit, limit), np.int32)
+
+
+def _write(
+    image: NDArray[np.uint8],
+    text: str,
+    at: NDArray[np.float32],
+    color: tuple[int, int, int],
+) -> None:
+    scale = max(0.35, min(image.shape[:2]) / 1200)
+    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    left = int(np.clip(at[0] - width / 2, 0, max(0, image.shape[1] - width)))
+    bottom = int(np.clip(at[1] - 3, height + base, image.shape[0] - 1))
+    corner, opposite = (left - 1, bottom - height - base), (left + width + 1, bottom + 2)
+    cv2.rectangle(image, corner, opposite, (0, 0, 0), cv2.FILLED)
+    origin = (left, bottom - base // 2)
+    cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)

@@ -1,0 +1,86 @@
+"""Optional clean-up of contours after the network, as published."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+PUBLISHED_NMS_IOU = 0.7
+
+
+def box_iou(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Intersection over union of every pair of boxes, without the +1 of pixel counts.
+
+    Args:
+        boxes_xyxy: [K, 4] (x1, y1, x2, y2).
+
+    Returns:
+        float64 [K, K]; 0 where both boxes are empty.
+    """
+    boxes = boxes_xyxy.astype(np.float64)
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared = (high - low).clip(min=0).prod(axis=2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    union = areas[:, None] + areas - shared
+    iou: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
+
+
+def fast_nms(
+    boxes_xyxy: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    class_ids: NDArray[np.integer],
+    *,
+    iou_threshold: float = PUBLISHED_NMS_IOU,
+) -> NDArray[np.int64]:
+    """Fast NMS (YOLACT, Bolya et al., ICCV 2019) on the contours' boxes, class by class.
+
+    An instance goes when any better one of its class overlaps it, even one that itself goes.
+    Classes are told apart by their ids; the published code shifts boxes by class instead, which
+    lets classes meet when coordinates are negative.
+
+    Args:
+        boxes_xyxy: [K, 4] (x1, y1, x2, y2).
+        scores: [K].
+        class_ids: [K].
+        iou_threshold: instances with this IoU or more go.
+
+    Returns:
+        Indices of the instances that stay, by falling score.
+    """
+    order = np.argsort(-scores, kind="stable")
+    same_class = class_ids[order][:, None] == class_ids[order]
+    iou = np.triu(box_iou(boxes_xyxy[order]) * same_class, k=1)
+    stays: NDArray[np.int64] = order[iou.max(axis=0, initial=0.0) < iou_threshold]
+    return stays
+
+
+def count_reversals(contours: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Number of sharp zigzags: edges that turn back and, two edges on, forth again.
+
+    Args:
+        contours: [K, N, 2] (x, y) in network-input px, the unit of the published thresholds.
+
+    Returns:
+        [K].
+    """
+    edges = np.roll(contours, -1, axis=1) - contours
+    back = (edges * np.roll(edges, 1, axis=1)).sum(axis=2) < -0.1
+    forth = (edges * np.roll(edges, 2, axis=1)).sum(axis=2) > 0.1
+    count: NDArray[np.int64] = (back & forth).sum(axis=1)
+    return count
+
+
+def undo_zigzags(
+    contours: NDArray[np.float32], previous: NDArray[np.float32], *, allowed: int = 3
+) -> NDArray[np.float32]:
+    """Fall back to the previous stage where the last one brought zigzags.
+
+    Args:
+        contours: [K, N, 2] (x, y) of the last stage, network-input px.
+        previous: [K, N, 2] of the stage before.
+        allowed: number of new reversals at which a contour falls back (published: 3).
+    """
+    worse = count_reversals(contours) - count_reversals(previous) >= allowed
+    return np.where(worse[:, None, None], previous, contours)

@@ -1,0 +1,259 @@
+"""From an image to contours: what the command line, the node and the evaluator all use."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from e2ec_core.checkpoint import CheckpointInfo, load_state, read_checkpoint
+from e2ec_core.config import PlacementRule
+from e2ec_core.contours import STAGES, Contours, Stage
+from e2ec_core.device import choose_device
+from e2ec_core.inference.postprocess import PUBLISHED_NMS_IOU, fast_nms
+from e2ec_core.inference.preprocess import (
+    Placement,
+    fit_sides,
+    place_image,
+    published_placement,
+)
+from e2ec_core.model.build import build_model
+from e2ec_core.model.e2ec import E2EC
+from e2ec_core.model.features import Detections
+
+Precision = Literal["fp32", "fp16", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictorSettings:
+    """What may change from image to image.
+
+    Attributes:
+        score_threshold: instances below this score are left out.
+        max_instances: K, most instances per image.
+        nms_iou: of two instances of one class whose boxes overlap by this IoU or more, the better
+            one stays; 1 keeps all.
+        stage: contour to report; earlier ones are faster and coarser.
+        short_side: the image is scaled until its short side has at least this many px ...
+        long_side: ... and its long side at least this many.
+    """
+
+    score_threshold: float = 0.3
+    max_instances: int = 32
+    nms_iou: float = PUBLISHED_NMS_IOU
+    stage: Stage = "final"
+    short_side: int = 384
+    long_side: int = 512
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score_threshold <= 1:
+            raise ValueError(f"score_threshold is {self.score_threshold}; give 0 to 1")
+        if not 1 <= self.max_instances <= 1000:
+            raise ValueError(f"max_instances is {self.max_instances}; give 1 to 1000")
+        if not 0 < self.nms_iou <= 1:
+            raise ValueError(f"nms_iou is {self.nms_iou}; give a number above 0, up to 1 for none")
+        if self.stage not in STAGES:
+            raise ValueError(f"stage is {self.stage!r}; choose one of {', '.join(STAGES)}")
+        if min(self.short_side, self.long_side) < 0 or max(self.short_side, self.long_side) < 32:
+            raise ValueError(
+                f"short_side is {self.short_side} and long_side {self.long_side}; "
+                "give at least one of them 32 px or more, the other 0 or more"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds spent on one image; the device is synchronised before each reading."""
+
+    preprocess: float
+    inference: float
+    postprocess: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Contours of one image and how long they took."""
+
+    contours: Contours
+    timing: Timing
+
+
+class Predictor:
+    """Finds the instances of an image.
+
+    `settings` may be replaced at any time and is read once per call.
+
+    Args:
+        model: the model; it is moved to the device and set to evaluation mode.
+        info: what its checkpoint says.
+        device: where it runs.
+        precision: arithmetic of the network; contours stay float32.
+        settings: thresholds and sizes.
+    """
+
+    def __init__(
+        self,
+        model: E2EC,
+        info: CheckpointInfo,
+        *,
+        device: torch.device,
+        precision: Precision = "fp32",
+        settings: PredictorSettings | None = None,
+    ) -> None:
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision is {precision!r}; choose fp32, fp16 or bf16")
+        if precision == "fp16" and device.type == "cpu":
+            raise ValueError("precision is 'fp16' on the CPU; choose fp32 or bf16")
+        self.model = model.to(device).eval()
+        self.info = info
+        self.device = device
+        self.precision: Precision = precision
+        self.settings = settings or PredictorSettings()
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        precision: Precision = "fp32",
+        settings: PredictorSettings | None = None,
+    ) -> Predictor:
+        """Loads a checkpoint.
+
+        Args:
+            path: `.safetensors` file with its config inside.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            precision: arithmetic of the network.
+            settings: thresholds and sizes.
+
+        Raises:
+            CheckpointError: the file is missing, broken or does not fit.
+            ValueError: no such device or precision.
+        """
+        place = choose_device(device)
+        info, state = read_checkpoint(path)
+        model = build_model(info.config)
+        load_state(model, state, str(path))
+        return cls(model, info, device=place, precision=precision, settings=settings)
+
+    def __call__(self, image_rgb: NDArray[np.uint8]) -> Prediction:
+        """Finds the instances of one image.
+
+        Args:
+            image_rgb: uint8 [H, W, 3], RGB.
+
+        Raises:
+            ValueError: the array is not such an image.
+        """
+        settings = self.settings
+        start = time.perf_counter()
+        images, placement = self.prepare(image_rgb, settings)
+        prepared = self._clock()
+        detections = self._infer(images, settings)
+        inferred = self._clock()
+        contours = _collect(detections, placement, self.info.config.placement, settings)
+        return Prediction(
+            contours=contours,
+            timing=Timing(
+                preprocess=prepared - start,
+                inference=inferred - prepared,
+                postprocess=time.perf_counter() - inferred,
+            ),
+        )
+
+    def warm_up(self, image_size: tuple[int, int] = (384, 512), *, runs: int = 2) -> None:
+        """Runs on grey images of (height, width) px, so that the first real one is not slow."""
+        for _ in range(runs):
+            self(np.full((*image_size, 3), 127, np.uint8))
+
+    def prepare(
+        self, image_rgb: NDArray[np.uint8], settings: PredictorSettings
+    ) -> tuple[torch.Tensor, Placement]:
+        """Network input float32 [1, 3, H', W'] on the device, and where the image lies in it."""
+        check_image(image_rgb)
+        height, width = image_rgb.shape[:2]
+        placement = place((height, width), self.info.config.placement, settings)
+        tensor = torch.from_numpy(place_image(image_rgb, placement))
+        tensor = tensor.to(self.device, non_blocking=True)
+        return tensor.permute(2, 0, 1)[None].float(), placement
+
+    @torch.inference_mode()
+    def _infer(self, images: torch.Tensor, settings: PredictorSettings) -> Detections:
+        with self._arithmetic():
+            found: Detections = self.model(
+                images, max_instances=settings.max_instances, stage=settings.stage
+            )
+        return found
+
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return nullcontext()
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype)
+
+    def _clock(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def check_image(image_rgb: NDArray[np.uint8]) -> None:
+    """Raises ValueError unless the array is uint8 [H, W, 3] with at least one pixel."""
+    if image_rgb.dtype != np.uint8 or image_rgb.ndim != 3 or image_rgb.shape[2] != 3:
+        raise ValueError(
+            f"image is {image_rgb.dtype} {image_rgb.shape}; give uint8 [height, width, 3] RGB"
+        )
+    if 0 in image_rgb.shape:
+        raise ValueError(f"image has shape {image_rgb.shape}; it must have at least one pixel")
+
+
+def place(
+    image_size: tuple[int, int], rule: PlacementRule, settings: PredictorSettings
+) -> Placement:
+    """Where an image of (height, width) lies in the network's input."""
+    if rule == "fit":
+        return fit_sides(image_size, settings.short_side, settings.long_side)
+    return published_placement(rule, image_size)
+
+
+def to_image_px(
+    contours: NDArray[np.float32], placement: Placement, rule: PlacementRule
+) -> NDArray[np.float32]:
+    """Contours [..., 2] from what the network was taught to image px with centres at integers.
+
+    Labels count from the corner of the top-left pixel. `fit` keeps this meaning in the input, so
+    half an input px comes off; the published rules take label coordinates for centres, so half an
+    image px comes off after undoing the placement.
+    """
+    if rule == "fit":
+        return placement.points_to_image(contours - 0.5).astype(np.float32)
+    return (placement.points_to_image(contours) - 0.5).astype(np.float32)
+
+
+def _collect(
+    detections: Detections,
+    placement: Placement,
+    rule: PlacementRule,
+    settings: PredictorSettings,
+) -> Contours:
+    scores = detections.scores[0].float().cpu().numpy()
+    kept = int((scores >= max(settings.score_threshold, 1e-6)).sum())
+    contours = detections.contours[0, :kept].float().cpu().numpy()
+    found = Contours(
+        vertices=to_image_px(contours, placement, rule),
+        scores=scores[:kept],
+        class_ids=detections.class_ids[0, :kept].cpu().numpy(),
+        stage=settings.stage,
+        image_size=placement.image_size,
+    )
+    if settings.nms_iou == 1:
+        return found
+    boxes, scores, ids = found.boxes_xyxy, found.scores, found.class_ids
+    return found[fast_nms(boxes, scores, ids, iou_threshold=settings.nms_iou)]

@@ -1,0 +1,55 @@
+"""Non-maximum suppression and the zigzag filter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from e2ec_core.inference.postprocess import box_iou, count_reversals, fast_nms, undo_zigzags
+
+
+def _circle(vertices: int = 32, radius: float = 50.0) -> np.ndarray:
+    angle = np.arange(vertices) * (2 * np.pi / vertices)
+    return np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1)
+
+
+def test_iou_of_known_boxes() -> None:
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [4, 4, 4, 4]], np.float32)
+    iou = box_iou(boxes)
+    assert iou[0, 1] == pytest.approx(50 / 150)
+    assert iou[0, 2] == 0
+    assert iou[3, 3] == 0  # an empty box
+
+
+def test_nms_keeps_the_best_of_each_class() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60]], float)
+    scores = np.array([0.4, 0.9, 0.5, 0.2])
+    assert fast_nms(boxes, scores, np.array([1, 1, 0, 1])).tolist() == [1, 2, 3]
+
+
+def test_fast_nms_lets_suppressed_instances_suppress() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 2, 10, 12], [0, 4, 10, 14]], float)
+    kept = fast_nms(boxes, np.array([0.9, 0.8, 0.7]), np.zeros(3, int), iou_threshold=0.6)
+    assert kept.tolist() == [0]
+
+
+def test_nms_of_nothing_is_nothing() -> None:
+    kept = fast_nms(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+    assert kept.shape == (0,)
+
+
+def test_a_smooth_contour_has_no_reversals_and_stays() -> None:
+    contour = _circle()[None].astype(np.float32)
+    assert count_reversals(contour).tolist() == [0]
+    np.testing.assert_array_equal(undo_zigzags(contour, contour * 0.9), contour)
+
+
+def test_a_contour_with_new_zigzags_falls_back() -> None:
+    previous = _circle(radius=50.0)[None].astype(np.float32)
+    folded = previous.copy()
+    # Vertices that run forward, back and forward again along a straight line.
+    folded[0, 4:12] = np.stack([50 + np.array([0, 9, 2, 11, 4, 13, 6, 15]), np.zeros(8)], axis=1)
+    assert count_reversals(folded)[0] >= 3
+    both = undo_zigzags(np.concatenate([folded, previous]), np.concatenate([previous] * 2))
+    np.testing.assert_array_equal(both[0], previous[0])
+    assert undo_zigzags(folded, previous, allowed=99).tolist() == folded.tolist()

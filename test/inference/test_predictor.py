@@ -1,0 +1,319 @@
+"""From image to contours: scale and padding undone, settings checked, results repeatable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from e2ec_core.checkpoint import CheckpointError, CheckpointInfo, read_checkpoint, save_checkpoint
+from e2ec_core.config import ModelConfig
+from e2ec_core.contours import Contours
+from e2ec_core.inference import Predictor, PredictorSettings
+from e2ec_core.inference.postprocess import box_iou
+from e2ec_core.inference.predictor import place, to_image_px
+from e2ec_core.model.build import build_model
+
+SETTINGS = PredictorSettings(short_side=224, long_side=320)
+
+
+@pytest.fixture(scope="module")
+def weights(repo_dir: Path) -> Path:
+    return repo_dir / "weights" / "e2ec_lite.safetensors"
+
+
+@pytest.fixture(scope="module")
+def shipped(weights: Path) -> Predictor:
+    """The shipped model."""
+    return Predictor.from_checkpoint(weights, device="cpu", settings=SETTINGS)
+
+
+@pytest.fixture
+def predictor(shipped: Predictor) -> Iterator[Predictor]:
+    """The shipped model, its settings put back afterwards."""
+    yield shipped
+    shipped.settings = SETTINGS
+
+
+@pytest.fixture(scope="module")
+def kitti(shared_dir: Path) -> np.ndarray:
+    """A street with cars, 375 x 1242."""
+    folder = shared_dir / "data" / "kitti_raw_seq8" / "image_02" / "data"
+    image = cv2.imread(str(sorted(folder.glob("*.png"))[0]))
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+@pytest.fixture(scope="module")
+def street(kitti: np.ndarray) -> np.ndarray:
+    """The part of it with the nearest objects, 375 x 500."""
+    return np.ascontiguousarray(kitti[:, 150:650])
+
+
+GREY = np.full((120, 160, 3), 127, np.uint8)
+
+
+def test_a_grey_image_holds_nothing(predictor: Predictor) -> None:
+    contours = predictor(GREY).contours
+    assert len(contours) == 0
+    assert contours.vertices.shape[1:] == (predictor.info.config.contour_vertices, 2)
+    assert contours.image_size == (120, 160)
+    assert contours.boxes_xyxy.shape == (0, 4)
+
+
+def test_shipped_weights_find_the_cars_of_a_street(
+    predictor: Predictor, kitti: np.ndarray
+) -> None:
+    predictor.settings = PredictorSettings()
+    contours = predictor(kitti).contours
+    names = [predictor.info.config.class_names[i] for i in contours.class_ids]
+    assert names.count("car") >= 2
+    assert contours.image_size == (375, 1242)
+    assert contours.areas.min() > 20
+
+
+def test_results_have_their_types_and_order(predictor: Predictor, street: np.ndarray) -> None:
+    predictor.settings = replace(SETTINGS, score_threshold=0.05)
+    prediction = predictor(street)
+    contours = prediction.contours
+    assert len(contours) > 3
+    assert contours.vertices.dtype == np.float32
+    assert contours.scores.dtype == np.float32
+    assert contours.class_ids.dtype == np.int64
+    assert bool((np.diff(contours.scores) <= 0).all())
+    timing = prediction.timing
+    assert min(timing.preprocess, timing.inference, timing.postprocess) > 0
+
+
+def test_the_same_image_gives_the_same_contours(predictor: Predictor, street: np.ndarray) -> None:
+    first = predictor(street).contours
+    predictor(GREY)
+    second = predictor(street).contours
+    np.testing.assert_array_equal(first.vertices, second.vertices)
+    np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def test_the_image_is_not_changed_and_may_be_a_view(
+    predictor: Predictor, street: np.ndarray
+) -> None:
+    expected = predictor(street).contours
+    reversed_channels = np.ascontiguousarray(street[..., ::-1])
+    view = reversed_channels[..., ::-1]
+    view.setflags(write=False)
+    np.testing.assert_array_equal(predictor(view).contours.vertices, expected.vertices)
+    padded = np.zeros((400, 520, 3), np.uint8)
+    padded[10:385, 5:505] = street
+    inside = padded[10:385, 5:505]
+    np.testing.assert_array_equal(predictor(inside).contours.vertices, expected.vertices)
+
+
+def _agreement(a: Contours, b: Contours) -> np.ndarray:
+    """IoU of each sure instance of `a` with the best of `b`'s boxes."""
+    sure = a[a.scores > 0.4]
+    assert len(sure) > 0
+    boxes = np.concatenate([sure.boxes_xyxy, b.boxes_xyxy])
+    return box_iou(boxes)[: len(sure), len(sure) :].max(axis=1)
+
+
+@pytest.mark.parametrize("size", [(375, 500), (374, 499), (281, 377), (500, 667)])
+def test_contours_lie_where_the_objects_are_at_any_size_of_the_image(
+    predictor: Predictor, street: np.ndarray, size: tuple[int, int]
+) -> None:
+    """The same picture at other resolutions: contours scale with it."""
+    expected = predictor(street).contours
+    height, width = size
+    resized = cv2.resize(street, (width, height), interpolation=cv2.INTER_AREA)
+    found = predictor(resized).contours
+    assert found.image_size == size
+    factor = np.array([width / 500, height / 375])
+    scaled = ((expected.vertices + 0.5) * factor - 0.5).astype(np.float32)
+    assert _agreement(replace(expected, vertices=scaled), found).min() > 0.8
+
+
+def test_contours_do_not_depend_much_on_the_input_s_scale(
+    predictor: Predictor, street: np.ndarray
+) -> None:
+    """Padding of another amount on the right and below is undone as well."""
+    expected = predictor(street).contours
+    for long_side in (333, 352, 366):
+        predictor.settings = replace(SETTINGS, short_side=0, long_side=long_side)
+        assert np.median(_agreement(expected, predictor(street).contours)) > 0.8
+
+
+def test_flat_padding_moves_contours_with_the_picture(
+    predictor: Predictor, street: np.ndarray
+) -> None:
+    """Objects shift by what stands left of and above them (scale kept by the long side)."""
+    predictor.settings = replace(SETTINGS, short_side=0, long_side=320)
+    shifted = np.zeros((415, 500, 3), np.uint8)
+    shifted[40:] = street
+    expected = predictor(street).contours
+    moved = replace(expected, vertices=expected.vertices + np.float32([0, 40]))
+    assert np.median(_agreement(moved, predictor(shifted).contours)) > 0.8
+
+
+@pytest.mark.parametrize("size", [(375, 1242), (33, 41), (100, 57), (600, 600)])
+def test_what_lies_on_a_square_s_edges_comes_back_to_its_edges(size: tuple[int, int]) -> None:
+    """Square over pixels 10..19: labels give its edges, 10 and 20; centres give 9.5 and 19.5."""
+    placement = place(size, "fit", SETTINGS)
+    edges = np.array([[10, 10], [10, 20], [20, 20], [20, 10]], np.float64)
+    height, width = placement.content_size or (0, 0)
+    factor = np.array([width / size[1], height / size[0]])
+    taught = (edges * factor).astype(np.float32)  # edges of the scaled image
+    np.testing.assert_allclose(to_image_px(taught, placement, "fit"), edges - 0.5, atol=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["sbd", "kins", "cityscapes", "coco"])
+def test_published_rules_take_labels_for_centres(rule: Any) -> None:
+    placement = place((375, 1242), rule, SETTINGS)
+    edges = np.array([[100, 100], [100, 150], [150, 150], [150, 100]], np.float64)
+    taught = placement.points_to_input(edges).astype(np.float32)
+    np.testing.assert_allclose(to_image_px(taught, placement, rule), edges - 0.5, atol=1e-3)
+
+
+def test_only_scores_above_the_threshold_are_reported(
+    predictor: Predictor, street: np.ndarray
+) -> None:
+    counts = []
+    for threshold in (0.0, 0.1, 0.3, 0.6, 1.0):
+        predictor.settings = replace(SETTINGS, score_threshold=threshold, nms_iou=1.0)
+        contours = predictor(street).contours
+        assert bool((contours.scores >= threshold).all())
+        assert bool((contours.scores > 0).all())
+        counts.append(len(contours))
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == SETTINGS.max_instances
+    assert counts[-1] == 0
+
+
+def test_the_best_instances_stay_when_slots_are_few(
+    predictor: Predictor, street: np.ndarray
+) -> None:
+    predictor.settings = replace(SETTINGS, score_threshold=0.05, nms_iou=1.0)
+    many = predictor(street).contours
+    predictor.settings = replace(SETTINGS, score_threshold=0.05, nms_iou=1.0, max_instances=2)
+    few = predictor(street).contours
+    assert len(few) == 2
+    np.testing.assert_allclose(few.vertices, many.vertices[:2], atol=0.05)
+
+
+def test_repeated_detections_of_one_class_are_dropped(
+    predictor: Predictor, street: np.ndarray
+) -> None:
+    predictor.settings = replace(SETTINGS, score_threshold=0.02, nms_iou=0.3)
+    contours = predictor(street).contours
+    overlap = np.triu(box_iou(contours.boxes_xyxy), k=1)
+    same = contours.class_ids[:, None] == contours.class_ids
+    assert (overlap * same).max() < 0.3
+
+
+@pytest.mark.parametrize("stage", ["initial", "coarse", "final"])
+def test_the_stage_asked_for_is_reported(
+    predictor: Predictor, street: np.ndarray, stage: Any
+) -> None:
+    expected = predictor(street).contours
+    predictor.settings = replace(SETTINGS, stage=stage)
+    contours = predictor(street).contours
+    assert contours.stage == stage
+    np.testing.assert_array_equal(contours.scores, expected.scores)
+    assert np.array_equal(contours.vertices, expected.vertices) == (stage == "final")
+    assert _agreement(contours, expected).min() > 0.5
+
+
+def test_warming_up_takes_any_size(predictor: Predictor) -> None:
+    predictor.warm_up((48, 64), runs=1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (32, 32), (31, 97)])
+def test_small_and_odd_images_are_taken(predictor: Predictor, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    predictor.settings = PredictorSettings(short_side=32, long_side=32, score_threshold=0.01)
+    contours = predictor(image).contours
+    assert contours.image_size == shape
+    assert bool(np.isfinite(contours.vertices).all())
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((10, 10), np.uint8),
+        np.zeros((10, 10, 4), np.uint8),
+        np.zeros((10, 10, 3), np.float32),
+        np.zeros((0, 10, 3), np.uint8),
+        np.zeros((10, 0, 3), np.uint8),
+        np.zeros((1, 10, 10, 3), np.uint8),
+    ],
+)
+def test_arrays_that_are_no_rgb_images_are_named(predictor: Predictor, image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"image (is|has)") as error:
+        predictor(image)
+    assert str(image.shape) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score_threshold": 1.5}, "score_threshold is 1.5; give 0 to 1"),
+        ({"score_threshold": float("nan")}, "score_threshold is nan"),
+        ({"max_instances": 0}, "max_instances is 0; give 1 to 1000"),
+        ({"max_instances": 2000}, "max_instances is 2000"),
+        ({"nms_iou": 0.0}, "nms_iou is 0.0"),
+        ({"nms_iou": 1.1}, "nms_iou is 1.1"),
+        ({"stage": "last"}, "stage is 'last'; choose one of initial, coarse, final"),
+        ({"short_side": 0, "long_side": 0}, "short_side is 0 and long_side 0"),
+        ({"short_side": -1}, "short_side is -1"),
+        ({"short_side": 20, "long_side": 31}, "32 px or more"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SETTINGS, **change)
+
+
+def test_device_and_precision_that_cannot_work_are_named(weights: Path) -> None:
+    with pytest.raises(ValueError, match="device is 'gpu'"):
+        Predictor.from_checkpoint(weights, device="gpu")
+    with pytest.raises(ValueError, match="'fp16' on the CPU"):
+        Predictor.from_checkpoint(weights, device="cpu", precision="fp16")
+    with pytest.raises(ValueError, match="'int8'; choose fp32, fp16 or bf16"):
+        Predictor.from_checkpoint(weights, device="cpu", precision="int8")  # type: ignore[arg-type]
+
+
+def test_bfloat16_finds_the_same_objects(
+    predictor: Predictor, weights: Path, street: np.ndarray
+) -> None:
+    half = Predictor.from_checkpoint(weights, device="cpu", precision="bf16", settings=SETTINGS)
+    contours = half(street).contours
+    assert contours.vertices.dtype == np.float32
+    assert _agreement(predictor(street).contours, contours).min() > 0.8
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not exist"):
+        Predictor.from_checkpoint(tmp_path / "none.safetensors")
+
+
+def test_weights_of_another_architecture_are_refused(weights: Path, tmp_path: Path) -> None:
+    info, _ = read_checkpoint(weights)
+    other = build_model(replace(info.config, vertices=16))
+    save_checkpoint(tmp_path / "mixed.safetensors", other, info.config)
+    with pytest.raises(CheckpointError, match=r"mixed\.safetensors does not fit the model"):
+        Predictor.from_checkpoint(tmp_path / "mixed.safetensors")
+
+
+@pytest.mark.slow
+def test_a_fresh_model_of_the_other_preset_runs() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(preset="e2ec_dla34", class_names=("car",), placement="fit")
+    info = CheckpointInfo(name="fresh", config=config)
+    settings = PredictorSettings(short_side=0, long_side=64, score_threshold=0.0, nms_iou=1.0)
+    predictor = Predictor(build_model(config), info, device=torch.device("cpu"), settings=settings)
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    contours = predictor(image).contours
+    assert 0 < len(contours) <= 32
+    assert contours.vertices.shape[1] == 128
