@@ -1,0 +1,135 @@
+"""The command that checks data sets before a run."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from e2ec_core.data.coco import read_coco
+
+pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+
+SCRIPT = Path(__file__).resolve().parents[2] / "training" / "check_dataset.py"
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command; gives its exit status and what it printed."""
+
+    def run(*arguments: str | Path) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out + shown.err
+
+    return run
+
+
+def _broken(shapes_dir: Path, folder: Path, *labels: dict[str, Any]) -> Path:
+    content = json.loads((shapes_dir / "instances.json").read_text())
+    content["annotations"] += [{"image_id": 0, "category_id": 1, "id": 90, **la} for la in labels]
+    path = folder / "broken.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_sound_labels_are_counted(check: Any, shapes_dir: Path) -> None:
+    status, shown = check(
+        *("--annotations", shapes_dir / "instances.json"),
+        *("--images", shapes_dir / "images", "--read-images"),
+    )
+    assert status == 0
+    assert "6 images, 12 objects" in shown
+    assert "| disc | 6 | 6 | 0 | 0 |" in shown
+    assert "is sound" in shown
+
+
+def test_bad_labels_are_named_with_what_is_done(
+    check: Any, shapes_dir: Path, tmp_path: Path
+) -> None:
+    path = _broken(
+        shapes_dir,
+        tmp_path,
+        {"segmentation": [[1, 2, 3, 4]]},
+        {"segmentation": [[10, 10, 30, 30, 30, 10, 10, 30]], "id": 91},
+        {"segmentation": [[5, 5, 9, 5, 9, 9]], "category_id": 77, "id": 92},
+        {"segmentation": [[5, 5, 9, 5, 9, 9]], "image_id": 77, "id": 93},
+    )
+    status, shown = check("--annotations", path, "--images", shapes_dir / "images")
+    assert status == 1
+    assert "| polygon with fewer than three points | 1 | left out | annotation 90 |" in shown
+    assert "| polygon that crosses itself | 1 | repaired | annotation 91 |" in shown
+    assert "does not define | 1 | left out | annotation 92 |" in shown
+    assert "does not list | 1 | left out | annotation 93 |" in shown
+
+
+def test_missing_and_wrong_images_are_named(check: Any, shapes_dir: Path, tmp_path: Path) -> None:
+    for path in sorted((shapes_dir / "images").iterdir())[1:]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    cv2.imwrite(str(tmp_path / "3.png"), np.zeros((20, 30, 3), np.uint8))
+    (tmp_path / "4.png").write_text("no image")
+    words = ("--annotations", shapes_dir / "instances.json", "--images", tmp_path)
+    status, shown = check(*words, "--read-images")
+    assert status == 1
+    assert "image file that is missing | 1 |" in shown
+    assert "has 30 x 20 px, its labels say 160 x 128" in shown
+    assert "4.png' cannot be read" in shown
+
+
+def test_what_cannot_be_used_is_refused(check: Any, shapes_dir: Path, tmp_path: Path) -> None:
+    labels = shapes_dir / "instances.json"
+    assert check("--annotations", tmp_path / "no.json", "--images", tmp_path)[0] == 2
+    status, shown = check("--annotations", labels, "--images", tmp_path)
+    assert status == 2
+    assert "6 of 6 image files are missing" in shown
+    content = json.loads(labels.read_text()) | {"annotations": []}
+    (tmp_path / "empty.json").write_text(json.dumps(content))
+    status, shown = check(
+        "--annotations", tmp_path / "empty.json", "--images", shapes_dir / "images"
+    )
+    assert status == 2
+    assert "image without objects | 6 | kept" in shown
+    assert check("--format", "kins")[0] == 2
+
+
+def test_sets_of_a_run_are_drawn_as_the_network_sees_them(
+    check: Any, shapes_dir: Path, tmp_path: Path
+) -> None:
+    source = {
+        "annotations": str(shapes_dir / "instances.json"),
+        "images": str(shapes_dir / "images"),
+    }
+    config = {
+        "model": {"class_names": ["disc", "box"]},
+        "train": [source],
+        "validation": {**source, "hold_out": 2},
+        "augment": {"size": [96, 128], "base_side": 128},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    words = ("--config", tmp_path / "run.yaml", "--pictures", tmp_path / "seen", "--count", "2")
+    status, _ = check(*words)
+    assert status == 0
+    pictures = sorted((tmp_path / "seen").rglob("*.png"))
+    assert [p.parent.name for p in pictures] == ["set_0", "set_0", "set_1", "set_1"]
+    pixels = cv2.imread(str(pictures[0]))
+    assert pixels is not None
+    assert pixels.shape == (96, 128, 3)
+    assert (pixels[..., ::-1] == (255, 255, 255)).all(axis=2).any()  # key vertices
+
+
+def test_labels_are_converted_to_coco(check: Any, shapes_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "coco.json"
+    words = ("--annotations", shapes_dir / "instances.json", "--images", shapes_dir / "images")
+    assert check(*words, "--write-coco", out)[0] == 0
+    before = read_coco(shapes_dir / "instances.json", shapes_dir / "images")
+    after = read_coco(out, shapes_dir / "images")
+    assert [len(i.instances) for i in after.images] == [len(i.instances) for i in before.images]
