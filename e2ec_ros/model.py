@@ -1,0 +1,90 @@
+"""Loading the model for the node. PyTorch is imported here, when the node is configured.
+
+The node then answers lifecycle services a fraction of a second after its start, and messages can
+be used in processes that have no PyTorch.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, cast
+
+from e2ec_ros.messages import ModelDescription
+from e2ec_ros.parameters import NodeParameters
+from e2ec_ros.resources import SHIPPED_WEIGHTS, resource
+
+if TYPE_CHECKING:
+    from e2ec_core.contours import Stage
+    from e2ec_core.inference.predictor import Precision, Predictor, PredictorSettings
+
+
+def load_predictor(parameters: NodeParameters) -> Predictor:
+    """Loads and warms up the model that the parameters name.
+
+    Raises:
+        ValueError: the weights cannot be used, or the device or precision does not exist here.
+    """
+    import cv2
+    import torch
+
+    from e2ec_core.inference.predictor import Predictor
+
+    if parameters.threads:
+        torch.set_num_threads(parameters.threads)
+    cv2.setNumThreads(1)  # OpenCV's and PyTorch's thread pools slow each other down
+    predictor = Predictor.from_checkpoint(
+        parameters.weights or resource(SHIPPED_WEIGHTS),
+        device=parameters.device,
+        precision=cast("Precision", parameters.precision),
+        settings=predictor_settings(parameters),
+    )
+    predictor.warm_up()
+    return predictor
+
+
+def predictor_settings(parameters: NodeParameters) -> PredictorSettings:
+    """The live part of the parameters, as the predictor takes it."""
+    from e2ec_core.inference.predictor import PredictorSettings
+
+    return PredictorSettings(
+        score_threshold=parameters.score_threshold,
+        max_instances=parameters.max_instances,
+        nms_iou=parameters.nms_iou,
+        stage=cast("Stage", parameters.stage),
+        short_side=parameters.short_side,
+        long_side=parameters.long_side,
+    )
+
+
+def describe_model(predictor: Predictor, precision: str) -> ModelDescription:
+    """What the messages say of the loaded model."""
+    from e2ec_core.inference.draw import class_color
+
+    config = predictor.info.config
+    return ModelDescription(
+        name=predictor.info.name,
+        weights_sha256=predictor.info.sha256,
+        device=_device_name(predictor),
+        precision=precision,
+        class_names=config.class_names,
+        colors=tuple(class_color(index) for index in range(len(config.class_names))),
+        vertices=config.contour_vertices,
+        amodal=config.amodal,
+    )
+
+
+def _device_name(predictor: Predictor) -> str:
+    import torch
+
+    if predictor.device.type != "cuda":
+        return str(predictor.device)
+    return f"{predictor.device} {torch.cuda.get_device_name(predictor.device)}"
+
+
+def free_memory() -> None:
+    """Gives the memory of a dropped model back to the device."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,354 @@
+"""Every ROS parameter of the nodes: declared here and nowhere else. Run it for the tables."""
+
+from __future__ import annotations
+
+import array
+from dataclasses import dataclass, field, fields
+from typing import Literal, TypeVar
+
+Change = Literal["live", "inactive", "unconfigured", "start"]
+Value = bool | int | float | str | tuple[float, ...]
+V = TypeVar("V", bool, int, float, str, tuple[float, ...])
+
+# What a change needs, in the words of the refusal and of the README's table.
+CHANGE_HELP: dict[Change, str] = {
+    "live": "any time",
+    "inactive": "deactivate the node first",
+    "unconfigured": "deactivate and clean up the node first",
+    "start": "restart the node",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterSpec:
+    """One ROS parameter.
+
+    Attributes:
+        name: dotted ROS name.
+        default: its type is the parameter's type.
+        description: one sentence, with the unit.
+        change: when it may be changed.
+        reason: why not at any time; empty for `live`.
+        minimum: smallest value, inclusive; numbers only.
+        maximum: largest value, inclusive; numbers only.
+        choices: accepted values; strings only.
+    """
+
+    name: str
+    default: Value
+    description: str
+    change: Change = "live"
+    reason: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def range_text(self) -> str:
+        """The accepted values in words, empty when anything of the type goes."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        if self.minimum is None or self.maximum is None:
+            return ""
+        return f"{self.minimum:g} to {self.maximum:g}"
+
+    def accept(self, value: object) -> Value:
+        """Checks a value that ROS gives.
+
+        Args:
+            value: of any type. Integers are taken for floats (`1` in YAML), arrays for tuples.
+
+        Returns:
+            the value, of the type of the default.
+
+        Raises:
+            ValueError: wrong type or out of range; names the value and what is accepted.
+        """
+        accepted = self._converted(value)
+        outside = bool(self.choices) and accepted not in self.choices
+        if isinstance(accepted, (int, float)) and self.minimum is not None:
+            outside = not self.minimum <= accepted <= (self.maximum or 0.0)
+        if outside:
+            raise ValueError(f"parameter {self.name} is {value!r}; give {self.range_text}")
+        return accepted
+
+    def _converted(self, value: object) -> Value:
+        default = self.default
+        if isinstance(default, tuple) and isinstance(value, (list, tuple, array.array)):
+            if len(value) == len(default) and all(isinstance(v, (int, float)) for v in value):
+                return tuple(float(v) for v in value)
+        elif isinstance(default, float) and type(value) is int:
+            return float(value)
+        # Not isinstance: True would pass for a number.
+        elif isinstance(value, (bool, int, float, str)) and type(value) is type(default):
+            return value
+        kind = f"of type {type(default).__name__}"
+        if isinstance(default, tuple):
+            kind = f"{len(default)} numbers"
+        raise ValueError(
+            f"parameter {self.name} is {value!r}, which is not {kind}; give e.g. {default!r}"
+        )
+
+
+def parameter(
+    name: str,
+    default: V,
+    description: str,
+    *,
+    change: Change = "live",
+    reason: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> V:
+    """A dataclass field that is a ROS parameter; arguments as in `ParameterSpec`."""
+    spec = ParameterSpec(
+        name=name,
+        default=default,
+        description=description,
+        change=change,
+        reason=reason,
+        minimum=minimum,
+        maximum=maximum,
+        choices=choices,
+    )
+    return field(default=default, metadata={"spec": spec})
+
+
+def specs(kind: type) -> dict[str, ParameterSpec]:
+    """The parameters of a parameter dataclass by its field names, in order."""
+    return {item.name: item.metadata["spec"] for item in fields(kind)}
+
+
+_LOADED = "the model is loaded with it in configure"
+_SUBSCRIBED = "the subscription is made with it in activate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeParameters:
+    """Parameters of the segmentation node, one immutable snapshot."""
+
+    weights: str = parameter(
+        "weights",
+        "",
+        "Weights file (.safetensors); empty for the one that ships with the package.",
+        change="unconfigured",
+        reason=_LOADED,
+    )
+    device: str = parameter(
+        "device",
+        "auto",
+        "Where the model runs: auto (CUDA when present), cpu, cuda or cuda:N.",
+        change="unconfigured",
+        reason=_LOADED,
+    )
+    precision: str = parameter(
+        "precision",
+        "fp32",
+        "Arithmetic of the network; fp16 and bf16 are for GPUs.",
+        change="unconfigured",
+        reason=_LOADED,
+        choices=("fp32", "fp16", "bf16"),
+    )
+    threads: int = parameter(
+        "threads",
+        0,
+        "CPU threads of one inference; 0 leaves the choice to PyTorch.",
+        change="unconfigured",
+        reason="PyTorch's thread pool is made in configure",
+        minimum=0,
+        maximum=256,
+    )
+    score_threshold: float = parameter(
+        "score_threshold",
+        0.3,
+        "Instances below this confidence are left out.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_instances: int = parameter(
+        "max_instances", 32, "Most instances reported per image.", minimum=1, maximum=200
+    )
+    nms_iou: float = parameter(
+        "nms_iou",
+        0.7,
+        "Of two instances of a class whose boxes overlap this much, the better one stays; 1: all.",
+        minimum=0.01,
+        maximum=1.0,
+    )
+    stage: str = parameter(
+        "stage",
+        "final",
+        "Contour to report; earlier stages are faster and coarser.",
+        choices=("initial", "coarse", "final"),
+    )
+    short_side: int = parameter(
+        "short_side",
+        384,
+        "The image is scaled until its short side has at least this many px ...",
+        minimum=32,
+        maximum=4096,
+    )
+    long_side: int = parameter(
+        "long_side",
+        512,
+        "... and its long side at least this many px.",
+        minimum=0,
+        maximum=8192,
+    )
+    image_transport: str = parameter(
+        "image_transport",
+        "raw",
+        "raw: subscribe to `image`; compressed: to `image/compressed`.",
+        change="inactive",
+        reason=_SUBSCRIBED,
+        choices=("raw", "compressed"),
+    )
+    input_qos: str = parameter(
+        "input.qos",
+        "auto",
+        "Reliability of the image subscription; auto follows the publishers.",
+        change="inactive",
+        reason=_SUBSCRIBED,
+        choices=("auto", "sensor_data", "reliable", "best_effort"),
+    )
+    input_camera_info: str = parameter(
+        "input.camera_info",
+        "",
+        "CameraInfo topic; empty for `camera_info` beside the image topic.",
+        change="inactive",
+        reason=_SUBSCRIBED,
+    )
+    overlay_line_width: int = parameter(
+        "overlay.line_width", 2, "Width of the drawn contours, px.", minimum=1, maximum=20
+    )
+    overlay_fill: float = parameter(
+        "overlay.fill",
+        0.25,
+        "Opacity of the filled contours, 0 for none.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    overlay_labels: bool = parameter(
+        "overlay.labels", True, "Write class name and score beside each contour."
+    )
+    overlay_jpeg_quality: int = parameter(
+        "overlay.jpeg_quality", 80, "Quality of the compressed overlay.", minimum=1, maximum=100
+    )
+    markers_depth: float = parameter(
+        "markers.depth",
+        1.0,
+        "Distance from the camera at which markers stand, m.",
+        minimum=0.01,
+        maximum=1000.0,
+    )
+    markers_line_width: float = parameter(
+        "markers.line_width", 2.0, "Width of the markers' lines, px.", minimum=0.1, maximum=50.0
+    )
+    markers_max_vertices: int = parameter(
+        "markers.max_vertices",
+        64,
+        "Contours with more vertices are thinned to about this many.",
+        minimum=3,
+        maximum=1024,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraParameters:
+    """Parameters of the camera node, which plays images, videos, bags or the built-in scenes."""
+
+    source: str = parameter(
+        "source",
+        "synthetic",
+        "What to play: an image, a folder, a video, a rosbag2, or `synthetic` or `photographs`.",
+        change="start",
+        reason="the source is opened once",
+    )
+    bag_topic: str = parameter(
+        "bag_topic",
+        "",
+        "Image topic of a rosbag2; empty for its first one.",
+        change="start",
+        reason="the source is opened once",
+    )
+    rate: float = parameter(
+        "rate",
+        0.0,
+        "Images per second; 0 for the source's own rate.",
+        change="start",
+        reason="the timer is made once",
+        minimum=0.0,
+        maximum=1000.0,
+    )
+    loop: bool = parameter("loop", False, "Start again at the end instead of ending the node.")
+    max_frames: int = parameter(
+        "max_frames",
+        0,
+        "End after this many images; 0 for all.",
+        change="start",
+        reason="the source is opened once",
+        minimum=0,
+        maximum=1_000_000_000,
+    )
+    seed: int = parameter(
+        "seed",
+        22,
+        "Which synthetic drive to play.",
+        change="start",
+        reason="the source is opened once",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    frame_id: str = parameter(
+        "frame_id",
+        "",
+        "frame_id of the images; empty for the bag's own, else camera_optical_frame.",
+    )
+    intrinsics: tuple[float, ...] = parameter(
+        "intrinsics",
+        (0.0, 0.0, 0.0, 0.0),
+        "fx, fy, cx, cy in px for sources that do not know theirs; zeros for uncalibrated.",
+    )
+    reliability: str = parameter(
+        "reliability",
+        "reliable",
+        "Reliability of the image publisher.",
+        change="start",
+        reason="the publisher is made once",
+        choices=("reliable", "best_effort"),
+    )
+    wait_for_subscriber: bool = parameter(
+        "wait_for_subscriber",
+        False,
+        "Hold the first image back until somebody subscribes.",
+        change="start",
+        reason="it matters only at the start",
+    )
+    wait_for_contours: str = parameter(
+        "wait_for_contours",
+        "",
+        "Topic of contours; when set, each image waits for the contours of the one before.",
+        change="start",
+        reason="the subscription is made once",
+    )
+
+
+def table(kind: type) -> str:
+    """A Markdown table of the parameters of `kind`, for the README."""
+    lines = ["| parameter | default | accepted | may change | meaning |", "|---|---|---|---|---|"]
+    for spec in specs(kind).values():
+        default = f"`{spec.default!r}`" if spec.default != "" else "(empty)"
+        change = CHANGE_HELP[spec.change] if spec.change == "live" else f"{spec.change} only"
+        lines.append(
+            f"| `{spec.name}` | {default} | {spec.range_text or 'any'} | {change} "
+            f"| {spec.description} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print("Segmentation node `e2ec`:\n")
+    print(table(NodeParameters))
+    print("\nCamera node `camera`:\n")
+    print(table(CameraParameters))

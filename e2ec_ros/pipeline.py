@@ -1,0 +1,131 @@
+"""What happens to one image: message, pixels, contours, messages. Runs on the inference thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rclpy.clock import Clock
+from sensor_msgs.msg import Image
+
+from e2ec_ros.image_input import Frame
+from e2ec_ros.images import RgbImage, to_rgb
+from e2ec_ros.messages import (
+    FrameTiming,
+    ModelDescription,
+    clip_to_image,
+    contour_array,
+    pipeline_delay,
+)
+from e2ec_ros.model import predictor_settings
+from e2ec_ros.msg import InstanceContourArray
+from e2ec_ros.outputs import Outputs
+from e2ec_ros.parameters import NodeParameters
+from e2ec_ros.statistics import FrameStatistics
+
+if TYPE_CHECKING:
+    from e2ec_core.inference.predictor import Prediction, Predictor
+
+
+class Pipeline:
+    """Turns frames into published messages with one loaded model."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        model: ModelDescription,
+        outputs: Outputs,
+        statistics: FrameStatistics,
+        parameters: Callable[[], NodeParameters],
+        clock: Clock,
+    ) -> None:
+        """Wires the parts; nothing is made here.
+
+        Args:
+            predictor: the model.
+            model: its description.
+            outputs: the publishers.
+            statistics: counters to raise.
+            parameters: gives the current parameters; read once per frame.
+            clock: the node's clock, for the delay since the image's stamp.
+        """
+        self._predictor = predictor
+        self._model = model
+        self._outputs = outputs
+        self._statistics = statistics
+        self._parameters = parameters
+        self._clock = clock
+        self._dropped = 0  # since the last message; frames that fail have none
+
+    def process(self, frame: Frame, dropped: int) -> None:
+        """Segments one frame and publishes everything about it.
+
+        Args:
+            frame: the image.
+            dropped: frames discarded since the one before.
+
+        Raises:
+            ValueError: the image cannot be read; one line.
+        """
+        taken = time.monotonic()
+        self._dropped += dropped
+        self._statistics.count(dropped=dropped)
+        parameters = self._parameters()
+        header = frame.message.header
+        image_rgb = to_rgb(frame.message)
+        converted = time.monotonic()
+        prediction = self._predict(image_rgb, parameters)
+        timing = FrameTiming(
+            queue=taken - frame.received,
+            preprocess=converted - taken + prediction.timing.preprocess,
+            inference=prediction.timing.inference,
+            postprocess=prediction.timing.postprocess,
+            total=time.monotonic() - frame.received,
+            pipeline=pipeline_delay(self._clock.now().nanoseconds, header),
+            dropped=self._dropped,
+        )
+        self._dropped = 0
+        contours = prediction.contours
+        self._outputs.contours.publish(contour_array(contours, self._model, timing, header))
+        self._statistics.published(timing)
+        info = frame.camera_info
+        self._outputs.publish_markers(contours, header, info, parameters)
+        if self._outputs.publish_overlay(image_rgb, contours, header, info, parameters):
+            self._statistics.count(overlays=1)
+
+    def segment(self, message: Image, score_threshold: float) -> InstanceContourArray:
+        """Segments one image outside the stream; nothing is published.
+
+        Args:
+            message: the image.
+            score_threshold: 0 to 1; 0 for the node's own.
+
+        Raises:
+            ValueError: the image cannot be read, or the threshold is impossible.
+        """
+        if not 0.0 <= score_threshold <= 1.0:
+            raise ValueError(f"score_threshold is {score_threshold:g}; give 0 to 1")
+        started = time.monotonic()
+        parameters = self._parameters()
+        if score_threshold:
+            parameters = replace(parameters, score_threshold=score_threshold)
+        image_rgb = to_rgb(message)
+        converted = time.monotonic()
+        prediction = self._predict(image_rgb, parameters)
+        timing = FrameTiming(
+            queue=0.0,
+            preprocess=converted - started + prediction.timing.preprocess,
+            inference=prediction.timing.inference,
+            postprocess=prediction.timing.postprocess,
+            total=time.monotonic() - started,
+            pipeline=pipeline_delay(self._clock.now().nanoseconds, message.header),
+            dropped=0,
+        )
+        return contour_array(prediction.contours, self._model, timing, message.header)
+
+    def _predict(self, image_rgb: RgbImage, parameters: NodeParameters) -> Prediction:
+        self._predictor.settings = predictor_settings(parameters)
+        found = self._predictor(image_rgb)
+        return replace(found, contours=clip_to_image(found.contours))

@@ -1,0 +1,107 @@
+"""The camera node as a process: what it publishes, how it ends, what it says of bad input."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from sensor_msgs.msg import CameraInfo, Image
+
+from e2ec_ros.images import to_rgb
+from e2ec_ros.qos import latched
+
+if TYPE_CHECKING:
+    from e2ec_ros.testing import Bench
+
+
+def write_images(folder: Path, count: int) -> None:
+    for index in range(count):
+        pixels = np.full((48, 64, 3), 10 * index, np.uint8)
+        pixels[index, 5] = (1, 2, 3)  # blue, green, red
+        cv2.imwrite(str(folder / f"{index:03d}.png"), pixels)
+
+
+def arguments(source: Path | str, **parameters: object) -> list[str]:
+    given = {"source": source, "wait_for_subscriber": "true", **parameters}
+    return ["--ros-args"] + [
+        word for name, value in given.items() for word in ("-p", f"{name}:={value}")
+    ]
+
+
+def test_a_folder_is_published_with_stamps_frames_and_calibration(
+    bench: Bench, tmp_path: Path
+) -> None:
+    write_images(tmp_path, 4)
+    images = bench.listen(Image, "/image")
+    infos = bench.listen(CameraInfo, "/camera_info", latched(10))
+    camera = bench.start(
+        "e2ec_ros.camera_node",
+        arguments(tmp_path, rate=10.0, frame_id="left", intrinsics="[60.0, 61.0, 31.5, 23.5]"),
+    )
+    assert camera.process.wait(60) == 0, camera.log.read_text()
+    bench.wait(lambda: len(images) == len(infos) == 4)
+    for index, (image, info) in enumerate(zip(images, infos, strict=True)):
+        assert image.header == info.header
+        assert image.header.frame_id == "left"
+        assert to_rgb(image)[index, 5].tolist() == [3, 2, 1]
+        assert (info.width, info.height) == (64, 48)
+        assert list(info.k) == [60, 0, 31.5, 0, 61, 23.5, 0, 0, 1]
+        assert list(info.p) == [60, 0, 31.5, 0, 0, 61, 23.5, 0, 0, 0, 1, 0]
+    stamps = [i.header.stamp.sec + i.header.stamp.nanosec / 1e9 for i in images]
+    assert np.diff(stamps).min() > 0
+
+
+def test_an_unknown_camera_is_uncalibrated(bench: Bench, tmp_path: Path) -> None:
+    write_images(tmp_path, 1)
+    infos = bench.listen(CameraInfo, "/camera_info", latched(10))
+    bench.listen(Image, "/image")
+    bench.start("e2ec_ros.camera_node", arguments(tmp_path))
+    bench.wait(lambda: infos)
+    assert not np.any(infos[0].k)
+    assert infos[0].header.frame_id == "camera_optical_frame"
+
+
+def test_loop_starts_again_and_a_signal_ends_it(bench: Bench, tmp_path: Path) -> None:
+    write_images(tmp_path, 2)
+    images = bench.listen(Image, "/image")
+    camera = bench.start("e2ec_ros.camera_node", arguments(tmp_path, rate=50.0, loop="true"))
+    bench.wait(lambda: len(images) >= 7)
+    said = camera.log.read_text()
+    camera.process.send_signal(signal.SIGTERM)
+    assert camera.process.wait(10) == 0
+    assert camera.log.read_text() == said
+
+
+def test_unreadable_images_are_skipped(bench: Bench, tmp_path: Path) -> None:
+    write_images(tmp_path, 3)
+    (tmp_path / "001.png").write_bytes(b"broken")
+    images = bench.listen(Image, "/image")
+    camera = bench.start("e2ec_ros.camera_node", arguments(tmp_path, rate=10.0))
+    assert camera.process.wait(60) == 0
+    bench.wait(lambda: len(images) == 2)
+    assert "image skipped" in camera.log.read_text()
+    assert "published 2 images" in camera.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"source": "/nowhere/film.mp4"}, "'/nowhere/film.mp4' does not exist"),
+        ({"source": "synthetic", "rate": "-2.0"}, "rate is -2.0; give 0 to 1000"),
+        ({"source": "synthetic", "rate": "often"}, "rate is 'often'"),
+        ({"source": "synthetic", "intrinsics": "[1.0, 2.0]"}, "not 4 numbers"),
+        ({"source": "synthetic", "intrinsics": "[500.0, 0.0, 1.0, 1.0]"}, "fx, fy, cx, cy"),
+    ],
+)
+def test_bad_input_ends_with_one_line(
+    bench: Bench, parameters: dict[str, str], words: str
+) -> None:
+    camera = bench.start("e2ec_ros.camera_node", arguments(**parameters))  # type: ignore[arg-type]
+    assert camera.process.wait(60) == 1
+    (line,) = camera.log.read_text().strip().splitlines()
+    assert line.startswith("error: ")
+    assert words in line

@@ -1,0 +1,35 @@
+"""Domains are not shared, and come back when their user ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from e2ec_ros.domains import DOMAINS, own_domain
+
+HOLD = """
+from e2ec_ros.domains import own_domain
+with own_domain() as domain:
+    print(domain, flush=True)
+    input()
+"""
+
+
+def test_nobody_else_gets_a_domain_until_it_is_given_back() -> None:
+    with own_domain() as first, own_domain() as second:
+        assert first != second
+        command = [sys.executable, "-c", HOLD]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout is not None
+            third = int(child.stdout.readline())
+            child.communicate("\n")
+        assert third not in (first, second)
+        assert 1 <= third <= 101
+    later = []
+    for _ in range(DOMAINS):
+        with own_domain() as domain:
+            later.append(domain)
+    assert first in later
+    assert later[0] not in (first, second)

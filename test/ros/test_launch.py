@@ -1,0 +1,171 @@
+"""The launch file, run by the real launch system with the real node.
+
+PyPI has no `launch`, so these tests need a ROS installation (or a workspace with launch_ros).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("launch_ros", reason="launch_ros is not on PyPI; it comes with ROS 2")
+rclpy = pytest.importorskip("rclpy", reason="rclpy is missing: run `make test`")
+
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.srv import GetParameters  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+
+from e2ec_ros.msg import InstanceContourArray  # noqa: E402
+
+DOMAIN = 83
+TIMEOUT = 90.0  # s; loading torch on a busy machine
+RUN_LAUNCH_FILE = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+arguments = [a.split(":=", 1) for a in sys.argv[2:]]
+service = LaunchService()
+service.include_launch_description(LaunchDescription([
+    IncludeLaunchDescription(sys.argv[1], launch_arguments=arguments)]))
+sys.exit(service.run())
+"""
+
+
+class Launched:
+    """A running launch file and a node that looks at it from outside."""
+
+    def __init__(self, launch_file: Path, log: Path, arguments: dict[str, str]) -> None:
+        self.log = log
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=DOMAIN)
+        self.node = Node("observer", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.contours: list[InstanceContourArray] = []
+        self.node.create_subscription(
+            InstanceContourArray, "/e2ec/contours", self.contours.append, 10
+        )
+        given = [f"{name}:={value}" for name, value in arguments.items()]
+        environment = os.environ | {
+            "ROS_DOMAIN_ID": str(DOMAIN),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "ROS_LOG_DIR": str(log.parent),
+        }
+        with log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", RUN_LAUNCH_FILE, str(launch_file), *given],
+                stdout=stream,
+                stderr=stream,
+                env=environment,
+            )
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = TIMEOUT) -> bool:
+        """Spins until the condition holds; returns whether it came to hold in time."""
+        end = time.monotonic() + seconds
+        while not condition() and time.monotonic() < end:
+            assert self.process.poll() is None, self.log.read_text()
+            self.executor.spin_once(timeout_sec=0.1)
+        return condition()
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        """Calls a service and returns its response."""
+        client = self.node.create_client(kind, name)
+        try:
+            assert self.wait_for(client.service_is_ready), self.log.read_text()
+            future = client.call_async(request)
+            assert self.wait_for(future.done), self.log.read_text()
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def state(self) -> str:
+        """Returns the lifecycle state of the segmentation node."""
+        reply: GetState.Response = self.call(GetState, "/e2ec/get_state", GetState.Request())
+        return str(reply.current_state.label)
+
+    def stop(self) -> str:
+        """Interrupts the launch as Ctrl-C does; returns what it and its nodes wrote."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(30.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        return self.log.read_text()
+
+    def close(self) -> None:
+        """Ends the launch and the observer."""
+        self.stop()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+
+@pytest.fixture
+def launch_e2ec(repo_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Launched]]:
+    """A function that launches e2ec.launch.py with the given launch arguments."""
+    running: list[Launched] = []
+
+    def launch(**arguments: str) -> Launched:
+        launched = Launched(repo_dir / "launch/e2ec.launch.py", tmp_path / "launch.log", arguments)
+        running.append(launched)
+        return launched
+
+    yield launch
+    for launched in running:
+        launched.close()
+
+
+def test_plays_an_input_to_contours_and_ends_cleanly(
+    launch_e2ec: Callable[..., Launched],
+) -> None:
+    launched = launch_e2ec(input="photographs", image="/front/image", device="cpu", loop="true")
+    assert launched.wait_for(lambda: len(launched.contours) >= 2), launched.log.read_text()
+    assert launched.state() == "active"
+    assert launched.node.count_publishers("/front/image") == 1
+    assert launched.contours[0].header.frame_id == "camera_optical_frame"
+    output = launched.stop()
+    assert output.count("process has finished cleanly") == 2, output
+    assert "Traceback" not in output
+
+
+def test_without_autostart_the_node_waits_for_its_manager(
+    launch_e2ec: Callable[..., Launched],
+) -> None:
+    launched = launch_e2ec(autostart="false", device="cpu")
+    assert launched.state() == "unconfigured"
+    request = ChangeState.Request()
+    request.transition.label = "configure"
+    assert launched.call(ChangeState, "/e2ec/change_state", request).success
+    # Configured by hand it must not go on to active by itself.
+    assert not launched.wait_for(lambda: launched.state() != "inactive", seconds=2.0)
+
+
+def test_arguments_win_over_the_parameter_file(
+    launch_e2ec: Callable[..., Launched], tmp_path: Path
+) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(
+        "/**:\n  ros__parameters:\n    score_threshold: 0.77\n    device: cpu\n"
+        "    weights: from_the_file.safetensors\n"
+    )
+    launched = launch_e2ec(params=str(params), weights="1234")
+    request = GetParameters.Request(names=["score_threshold", "device", "weights"])
+    reply = launched.call(GetParameters, "/e2ec/get_parameters", request)
+    threshold, device, weights = reply.values
+    assert threshold.double_value == pytest.approx(0.77)
+    assert device.string_value == "cpu"
+    assert weights.string_value == "1234"  # stays a text
+    assert launched.wait_for(lambda: "1234" in launched.log.read_text()), "no word of the failure"
+    assert launched.state() == "unconfigured"

@@ -1,0 +1,166 @@
+"""The node's lifecycle over real services: what exists when, what fails, what can be retried."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+
+from e2ec_ros.msg import ModelInfo
+from e2ec_ros.qos import latched
+
+if TYPE_CHECKING:
+    from e2ec_ros.node import SegmentationNode
+    from e2ec_ros.testing import Bench
+
+    MakeNode = Callable[..., SegmentationNode]
+    Console = Callable[[], list[str]]
+
+
+def entities(node: SegmentationNode) -> tuple[int, ...]:
+    """How many things of each kind a node holds."""
+    return (
+        len(list(node.publishers)),
+        len(list(node.subscriptions)),
+        len(list(node.services)),
+        len(list(node.timers)),
+        len(node._managed_entities),
+    )
+
+
+def inference_threads() -> int:
+    return sum(thread.name == "e2ec_inference" for thread in threading.enumerate())
+
+
+def test_bad_weights_fail_with_one_line_and_can_be_retried(
+    bench: Bench, make_node: MakeNode, tmp_path: Path, console: Console
+) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no weights")
+    make_node(weights="/nowhere/model.safetensors")
+    for path in ("/nowhere/model.safetensors", str(broken)):
+        assert bench.set("weights", path) == ""
+        assert not bench.transition("configure")
+        assert bench.state() == "unconfigured"
+        (line,) = (line for line in console() if path in line)
+        assert line.startswith("configure failed: weights file")
+        assert "Traceback" not in "".join(console())
+    assert inference_threads() == 0
+    assert bench.set("weights", "") == ""
+    assert bench.transition("configure")
+    assert bench.state() == "inactive"
+
+
+def test_an_impossible_start_value_keeps_the_node_unconfigured_until_mended(
+    bench: Bench, make_node: MakeNode, console: Console
+) -> None:
+    make_node(score_threshold=7.5, stage="finale", max_instances="many")
+    assert not bench.transition("configure")
+    (reason,) = (line for line in console() if line.startswith("configure failed"))
+    for words in ("score_threshold is 7.5; give 0 to 1", "'finale'", "'many'"):
+        assert words in reason
+    assert bench.set("score_threshold", 0.4) == ""
+    assert bench.set("stage", "coarse") == ""
+    assert not bench.transition("configure")
+    assert bench.set("max_instances", 5) == ""
+    assert bench.transition("configure")
+
+
+def test_parameters_change_when_they_may_and_say_when_they_may_not(
+    bench: Bench, active_node: SegmentationNode
+) -> None:
+    assert bench.set("score_threshold", 0.55) == ""
+    assert bench.set("overlay.fill", 0.5) == ""
+    assert active_node._declared.value.score_threshold == 0.55
+    assert "cannot change now" in bench.set("weights", "other.safetensors")
+    assert "deactivate and clean up" in bench.set("device", "cuda")
+    assert "deactivate the node first" in bench.set("input.qos", "reliable")
+    assert "final" in bench.set("stage", "last")
+    assert bench.set("score_threshold", 1.5) != ""
+    assert active_node._declared.value.score_threshold == 0.55
+    assert bench.transition("deactivate")
+    assert bench.set("input.qos", "reliable") == ""
+    assert "cannot change now" in bench.set("precision", "bf16")
+    assert bench.transition("cleanup")
+    assert bench.set("precision", "bf16") == ""
+
+
+def test_the_model_stays_through_deactivate_and_goes_with_cleanup(
+    bench: Bench, active_node: SegmentationNode
+) -> None:
+    loaded = active_node._configured
+    assert loaded is not None
+    assert inference_threads() == 1
+    assert active_node._input is not None
+    assert bench.transition("deactivate")
+    assert active_node._configured is loaded
+    assert active_node._input is None
+    assert bench.transition("activate")
+    assert active_node._configured is loaded
+    assert bench.transition("deactivate")
+    assert bench.transition("cleanup")
+    assert active_node._configured is None
+    assert inference_threads() == 0
+
+
+def test_repeated_cycles_leave_nothing_behind(bench: Bench, make_node: MakeNode) -> None:
+    node = make_node()
+    before = entities(node)
+    for _ in range(5):
+        for label in ("configure", "activate", "deactivate", "activate", "deactivate", "cleanup"):
+            assert bench.transition(label), label
+        assert entities(node) == before
+        assert inference_threads() == 0
+
+
+def test_transitions_that_do_not_exist_change_nothing(bench: Bench, make_node: MakeNode) -> None:
+    make_node()
+    assert not bench.transition("activate")
+    assert not bench.transition("cleanup")
+    assert bench.state() == "unconfigured"
+
+
+def test_the_model_info_is_latched_and_diagnostics_say_what_runs(
+    bench: Bench, active_node: SegmentationNode
+) -> None:
+    heard = bench.listen(ModelInfo, "/e2ec/model_info", latched())  # long after it was sent
+    bench.wait(lambda: heard)
+    info = heard[0]
+    assert info.model == "e2ec_lite"
+    assert len(info.weights_sha256) == 64
+    assert "car" in info.class_names
+    assert len(info.colors) == len(info.class_names)
+    assert info.device == "cpu" or info.device.startswith("cuda")
+    diagnostics = bench.listen(DiagnosticArray, "/diagnostics")
+    bench.wait(lambda: len(diagnostics) >= 2)
+    status = diagnostics[-1].status[0]
+    assert status.message == "no images"
+    assert {value.key: value.value for value in status.values}["model"] == "e2ec_lite"
+
+
+@pytest.mark.parametrize("qos", ["auto", "reliable", "sensor_data"])
+def test_the_subscription_follows_the_parameter(
+    bench: Bench, make_node: MakeNode, qos: str
+) -> None:
+    from rclpy.qos import QoSReliabilityPolicy
+    from sensor_msgs.msg import Image
+
+    from e2ec_ros.qos import newest_only
+
+    make_node(input__qos=qos)
+    assert bench.transition("configure")
+    assert bench.transition("activate")
+    offered = QoSReliabilityPolicy.BEST_EFFORT if qos == "auto" else QoSReliabilityPolicy.RELIABLE
+    bench.node.create_publisher(Image, "/image", newest_only(offered))
+    found = bench.node.get_subscriptions_info_by_topic
+    bench.wait(lambda: found("/image"))
+    expected = {
+        "auto": QoSReliabilityPolicy.BEST_EFFORT,
+        "reliable": QoSReliabilityPolicy.RELIABLE,
+        "sensor_data": QoSReliabilityPolicy.BEST_EFFORT,
+    }
+    assert found("/image")[0].qos_profile.reliability == expected[qos]

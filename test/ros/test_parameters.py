@@ -1,0 +1,84 @@
+"""The parameter table: one declaration, from which the README, the YAML file and ROS follow."""
+
+from __future__ import annotations
+
+import array
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2ec_ros.parameters import CameraParameters, NodeParameters, ParameterSpec, specs, table
+
+
+@pytest.mark.parametrize("kind", [NodeParameters, CameraParameters])
+def test_every_default_is_accepted_and_every_parameter_explained(kind: type) -> None:
+    for field, spec in specs(kind).items():
+        assert spec.accept(spec.default) == spec.default == getattr(kind(), field)
+        assert spec.description.endswith(".")
+        assert (spec.change == "live") == (spec.reason == "")
+        assert f"`{spec.name}`" in table(kind)
+
+
+def test_the_defaults_are_those_of_the_library() -> None:
+    from e2ec_core.inference.predictor import PredictorSettings
+    from e2ec_ros.model import predictor_settings
+
+    assert predictor_settings(NodeParameters()) == PredictorSettings()
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def test_the_yaml_file_holds_all_parameters_at_their_defaults(repo_dir: Path) -> None:
+    content = yaml.safe_load((repo_dir / "config/e2ec.yaml").read_text())
+    written = dict(flat(content["/**"]["ros__parameters"]))
+    assert written == {spec.name: spec.default for spec in specs(NodeParameters).values()}
+
+
+def test_the_readme_table_is_printed_without_ros() -> None:
+    code = (
+        "import sys; sys.modules['rclpy'] = None; sys.modules['torch'] = None; "
+        "import runpy; runpy.run_module('e2ec_ros.parameters', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| `")]
+    assert len(rows) == len(specs(NodeParameters)) + len(specs(CameraParameters))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("score_threshold", 1.5, "score_threshold is 1.5; give 0 to 1"),
+        ("score_threshold", float("nan"), "give 0 to 1"),
+        ("score_threshold", "high", "'high', which is not of type float"),
+        ("max_instances", 0, "max_instances is 0; give 1 to 200"),
+        ("max_instances", 5.0, "not of type int"),
+        ("max_instances", True, "not of type int"),
+        ("stage", "finale", "'finale'; give one of initial, coarse, final"),
+        ("overlay_labels", 1, "not of type bool"),
+        ("weights", None, "not of type str"),
+    ],
+)
+def test_impossible_values_are_named(name: str, value: object, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        specs(NodeParameters)[name].accept(value)
+
+
+def test_whole_numbers_pass_for_numbers() -> None:
+    assert specs(NodeParameters)["score_threshold"].accept(1) == 1.0
+    spec: ParameterSpec = specs(CameraParameters)["intrinsics"]
+    assert spec.accept([700, 700, 320, 240]) == (700.0, 700.0, 320.0, 240.0)
+    assert spec.accept(array.array("d", [1, 2, 3, 4])) == (1.0, 2.0, 3.0, 4.0)
+    with pytest.raises(ValueError, match="not 4 numbers"):
+        spec.accept([1.0, 2.0])
