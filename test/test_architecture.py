@@ -1,0 +1,92 @@
+"""Who may import whom: geometry <- model <- predictor <- training and ROS, never backwards."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROS = {"rclpy", "e2ec_ros", "sensor_msgs", "std_msgs", "geometry_msgs", "ament_index_python"}
+# Folder of e2ec_core -> what nothing in it may import.
+FORBIDDEN = {
+    "geometry": {"torch", "e2ec_core.model", "e2ec_core.data", "e2ec_core.inference"},
+    "data": {"torch", "e2ec_core.model", "e2ec_core.learning", "e2ec_core.inference"},
+    "model": {"e2ec_core.learning", "e2ec_core.inference", "e2ec_core.evaluation"},
+    "inference": {"e2ec_core.learning", "e2ec_core.evaluation"},
+    "evaluation": {"e2ec_core.learning"},
+}
+# Parts of the node that are tested and understood without a running ROS.
+WITHOUT_RCLPY = {
+    *("children", "diagnostics", "images", "markers", "messages", "model", "parameters"),
+    *("prefetch", "resources", "sources", "statistics", "worker"),
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Returns the dotted names that a file imports, anywhere in it, and all their parents."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {".".join(n.split(".")[:i]) for n in names for i in range(1, n.count(".") + 2)}
+
+
+def core_files(repo_dir: Path) -> Iterator[Path]:
+    files = sorted((repo_dir / "e2ec_core").rglob("*.py"))
+    assert files
+    yield from files
+
+
+def test_the_library_knows_nothing_of_ros_and_command_lines(repo_dir: Path) -> None:
+    wrong = {str(p): i for p in core_files(repo_dir) if (i := imported(p) & (ROS | {"argparse"}))}
+    assert not wrong
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_imports_go_one_way(repo_dir: Path, folder: str) -> None:
+    files = sorted((repo_dir / "e2ec_core" / folder).rglob("*.py"))
+    assert files
+    wrong = {str(p): i for p in files if (i := imported(p) & FORBIDDEN[folder])}
+    assert not wrong
+
+
+def test_only_node_side_files_import_rclpy(repo_dir: Path) -> None:
+    wrong = {n for n in WITHOUT_RCLPY if "rclpy" in imported(repo_dir / "e2ec_ros" / f"{n}.py")}
+    assert not wrong
+    trainings = sorted((repo_dir / "training").glob("*.py"))
+    assert not [p for p in trainings if imported(p) & ROS]
+
+
+def test_messages_need_neither_torch_nor_the_model() -> None:
+    pytest.importorskip("rclpy", reason="no ROS 2 here: run `make test`")
+    program = (
+        "import sys, e2ec_ros.msg, e2ec_ros.srv\n"
+        "print([name for name in ('torch', 'cv2', 'e2ec_core') if name in sys.modules])"
+    )
+    reply = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert reply.stdout.strip() == "[]"
+
+
+def test_the_library_imports_without_ros(repo_dir: Path) -> None:
+    """In a process where every ROS package is missing."""
+    program = (
+        "import pkgutil, sys, importlib\n"
+        f"sys.modules.update(dict.fromkeys({sorted(ROS)!r}))\n"
+        "import e2ec_core\n"
+        "for module in pkgutil.walk_packages(e2ec_core.__path__, 'e2ec_core.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "    print(module.name)\n"
+    )
+    reply = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=repo_dir, check=False
+    )
+    assert reply.returncode == 0, reply.stderr
+    assert "e2ec_core.contours" in reply.stdout.split()
