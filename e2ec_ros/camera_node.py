@@ -25,6 +25,7 @@ from e2ec_ros.qos import latched
 from e2ec_ros.running import run_node
 from e2ec_ros.sources import SourceImage, open_source
 
+PUBLISHED = "images published:"  # begins the line with the count, for those who start a camera
 DEFAULT_FRAME_ID = "camera_optical_frame"
 ANSWER_CHECK_PERIOD = 0.1  # s; an answer itself brings the next image at once
 CAMERA_INFO_DEPTH = 10
@@ -89,7 +90,7 @@ class CameraNode(Node):
         )
         self._image = self.create_publisher(Image, "image", qos)
         topic = f"{self._image.topic_name.rsplit('/', 1)[0]}/camera_info"
-        # Deeper than the image's and latched: it is small, and a recorder counts images by it.
+        # Deeper than the image's and latched: it is small, and who comes later needs it too.
         self._info = self.create_publisher(CameraInfo, topic, latched(CAMERA_INFO_DEPTH))
 
     def _on_answer(self, message: InstanceContourArray) -> None:
@@ -169,7 +170,7 @@ class CameraNode(Node):
         else:
             ended = waited > LAST_ANSWER_TIMEOUT
         if ended:
-            self.get_logger().info(f"published {self.published} images")
+            self.get_logger().info(f"{PUBLISHED} {self.published}")
             raise ExternalShutdownException
 
 

@@ -60,6 +60,17 @@ class ChildProcess:
         errors = [line for line in lines if "rror" in line] or [line for line in lines if line]
         return errors[-1].strip() if errors else f"it said nothing in {self.log}"
 
+    def said_after(self, words: str) -> str:
+        """What follows the words on the last line that has them.
+
+        Raises:
+            ValueError: no line has them.
+        """
+        _, found, after = self.log.read_text(errors="replace").rpartition(words)
+        if not found:
+            raise ValueError(f"{self.module} never said {words!r}; see {self.log}")
+        return after.partition("\n")[0].strip()
+
     def end(self) -> int:
         """Interrupts it, then terminates, then kills. Returns its exit status."""
         for number, patience in (

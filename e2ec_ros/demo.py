@@ -20,6 +20,7 @@ import rclpy
 from lifecycle_msgs.msg import Transition
 from rclpy.executors import ExternalShutdownException
 
+from e2ec_ros.camera_node import PUBLISHED
 from e2ec_ros.children import ChildProcess
 from e2ec_ros.domains import own_domain
 from e2ec_ros.images import RgbImage
@@ -194,6 +195,8 @@ def play_chapter(chapter: Chapter, recorder: Recorder, node: ChildProcess, folde
         if camera.process.returncode:
             raise ValueError(f"the camera failed: {camera.last_words()}")
     record = recorder.record
+    # Not by a subscription: that misses what comes before DDS has matched it with a new camera.
+    record.frames_in += int(camera.said_after(PUBLISHED))
     recorder.spin_until(lambda: record.overlays >= record.frames_out, timeout=5.0)
     if record.frames_out == first:
         raise ValueError(f"no contours came for {chapter.text}: {node.last_words()}")

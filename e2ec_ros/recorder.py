@@ -1,4 +1,4 @@
-"""Listens to the camera and the segmentation node, counts, and writes what it sees to files."""
+"""Listens to the segmentation node, counts, and writes what it sees to files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import Image
 
 from e2ec_ros.images import RgbImage, to_rgb
 from e2ec_ros.msg import InferenceTiming, InstanceContourArray
-from e2ec_ros.qos import latched
 
 # Deep enough for a recorder that is busy writing a picture.
-RECORDER_DEPTH = 30
-RECORDER_QOS = QoSProfile(depth=RECORDER_DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
+RECORDER_QOS = QoSProfile(depth=30, reliability=QoSReliabilityPolicy.RELIABLE)
 STAGES = ("queue", "preprocess", "inference", "postprocess", "total")
 
 
@@ -33,7 +31,7 @@ class Record:
     """What was seen so far.
 
     Attributes:
-        frames_in: images that the camera published.
+        frames_in: images that cameras published, by their own count.
         frames_out: contour messages.
         overlays: overlay images.
         dropped: frames that the node discarded for newer ones.
@@ -147,11 +145,10 @@ class Recorder(Node):
         self._spinner.add_node(self)
         self._transition: Any = self.create_client(ChangeState, "/e2ec/change_state")
         self._subscriptions_kept = [
-            self.create_subscription(kind, topic, callback, qos)
-            for kind, topic, callback, qos in (
-                (CameraInfo, "/camera/camera_info", self._on_camera_info, latched(RECORDER_DEPTH)),
-                (InstanceContourArray, "/e2ec/contours", self._on_contours, RECORDER_QOS),
-                (Image, "/e2ec/overlay/image", self._on_overlay_image, RECORDER_QOS),
+            self.create_subscription(kind, topic, callback, RECORDER_QOS)
+            for kind, topic, callback in (
+                (InstanceContourArray, "/e2ec/contours", self._on_contours),
+                (Image, "/e2ec/overlay/image", self._on_overlay_image),
             )
         ]
 
@@ -189,9 +186,6 @@ class Recorder(Node):
         self.spin_until(lambda: answer.done() or not alive(), timeout)
         result = answer.result() if answer.done() else None
         return result is not None and result.success
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self.record.frames_in += 1
 
     def _on_contours(self, message: InstanceContourArray) -> None:
         self.record.add(message)
