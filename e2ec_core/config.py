@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 Preset = Literal["e2ec_dla34", "e2ec_lite"]
+InitialKind = Literal["learned", "octagon"]
+DeformationKind = Literal["global", "paper", "none"]
 PlacementRule = Literal["fit", "sbd", "kins", "cityscapes", "coco"]
 
 
@@ -21,7 +23,13 @@ class ModelConfig:
         preset: `e2ec_dla34` (the paper's) or `e2ec_lite` (MobileNetV3, for CPUs).
         class_names: names of the heatmap's classes, in channel order.
         vertices: N, vertices of a contour; None takes the preset's (128, lite 64).
-        evolutions: number of contour evolutions after the coarse contour (published 3, paper 2).
+        initial: how contours begin: `learned` at the centre (paper, section 3.1), or `octagon`
+            through extreme points (Deep Snake), the paper's baseline.
+        deformation: from initial to coarse contour: `global` as published (lite: as its own),
+            `paper` by the paper's text (hidden layer of 2 N, one ReLU), or `none`, which leaves
+            all moves to the evolutions' circular convolutions.
+        evolutions: number of contour evolutions after the coarse contour (published 3, paper 2; 0
+            for the fast E2EC*).
         placement: how images are scaled to the network: `fit` (by the predictor's settings), or as
             the published model was tested on a data set.
         amodal: True when trained on outlines that continue behind occluders (KINS).
@@ -30,6 +38,8 @@ class ModelConfig:
     preset: Preset = "e2ec_lite"
     class_names: tuple[str, ...] = field(default_factory=tuple)
     vertices: int | None = None
+    initial: InitialKind = "learned"
+    deformation: DeformationKind = "global"
     evolutions: int = 3
     placement: PlacementRule = "fit"
     amodal: bool = False
@@ -38,6 +48,8 @@ class ModelConfig:
         if self.preset not in typing.get_args(Preset):
             choices = ", ".join(typing.get_args(Preset))
             raise ValueError(f"preset {self.preset!r} is unknown; choose one of {choices}")
+        if self.preset == "e2ec_lite" and self.deformation == "paper":
+            raise ValueError("deformation 'paper' is not for e2ec_lite; choose global or none")
         if not self.class_names:
             raise ValueError("class_names is empty; name at least one class")
         if self.vertices is not None and self.vertices < 8:

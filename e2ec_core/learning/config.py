@@ -12,6 +12,7 @@ from e2ec_core.config import ModelConfig, from_dict
 from e2ec_core.data.class_names import DatasetName
 from e2ec_core.learning.augment import AugmentConfig
 from e2ec_core.learning.losses import LastStageLoss, LossWeights
+from e2ec_core.learning.start import StartPart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ class LossConfig:
         last_stage: loss of the last evolutions: smooth_l1, chamfer or dynamic_matching.
         matched_evolutions: how many of the last evolutions it trains; published 1.
         dynamic_matching_from: epoch from which chamfer or dynamic matching is on.
+        matching_beta: error, in px, up to which the dynamic matching loss is quadratic; published
+            1, and 0 is the paper's L1 norm.
         before_matching: loss of the last evolution until then: smooth_l1, or none as published.
         box_units: measure contours in 1/64 of their box instead of input px.
         box: factor of the box head's smooth L1, for detectors that have one and are trained.
@@ -64,6 +67,7 @@ class LossConfig:
     last_stage: Literal["smooth_l1", "chamfer", "dynamic_matching"] = "dynamic_matching"
     matched_evolutions: int = 1
     dynamic_matching_from: int = 10
+    matching_beta: float = 1.0
     before_matching: Literal["smooth_l1", "none"] = "smooth_l1"
     box_units: bool = False
     box: float = 0.1
@@ -135,7 +139,8 @@ class TrainConfig:
         validation: set on which AP is measured; None measures none.
         output: folder of the run.
         start: checkpoint to start from; None starts from random weights.
-        start_part: what is taken from it: all, or the detector alone.
+        start_part: what is taken from it: all, or the detector alone. Classes are matched by name;
+            those that the checkpoint lacks start afresh.
         freeze_detector: keep backbone, neck, heatmap and boxes as they are.
         augment: how views are drawn.
         loss: terms of the loss.
@@ -166,7 +171,7 @@ class TrainConfig:
     validation: DataConfig | None = None
     output: str = "runs/e2ec"
     start: str | None = None
-    start_part: Literal["all", "detector"] = "all"
+    start_part: StartPart = "all"
     freeze_detector: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)

@@ -206,9 +206,11 @@ def contour_losses(
     *,
     last_stage: LastStageLoss,
     last_evolutions: int = 1,
+    initial_target: Tensor | None = None,
     weights: LossWeights | None = None,
     scale: Tensor | None = None,
     beta: float = 1.0,
+    matching_beta: float = 1.0,
     counts: Counts | None = None,
 ) -> ContourLosses:
     """All contour terms of one step.
@@ -222,9 +224,11 @@ def contour_losses(
             Published: `none` before epoch 10, then `dynamic_matching`.
         last_evolutions: how many of the last evolutions `chamfer` or `dynamic_matching` trains
             (published: 1).
+        initial_target: what the initial contour learns where that is not the ground truth.
         weights: factors of the terms.
         scale: see module docstring.
         beta: of the smooth L1.
+        matching_beta: of the smooth L1 in the dynamic matching loss; 0 makes it the L1 norm.
         counts: see module docstring.
 
     Raises:
@@ -235,8 +239,10 @@ def contour_losses(
     weights = weights or LossWeights()
     special = {"smooth_l1": 0, "none": 1}.get(last_stage, last_evolutions)
     plain = stages[: len(stages) - min(special, len(stages) - 2)]
+    targets = [target if initial_target is None else initial_target, *[target] * len(plain[1:])]
     terms = [
-        contour_smooth_l1(s, target, valid, scale=scale, beta=beta, counts=counts) for s in plain
+        contour_smooth_l1(stage, wanted, valid, scale=scale, beta=beta, counts=counts)
+        for stage, wanted in zip(plain, targets, strict=True)
     ]
     for previous, stage in zip(stages[len(plain) - 1 : -1], stages[len(plain) :], strict=True):
         if last_stage == "none":
@@ -245,7 +251,14 @@ def contour_losses(
             term = chamfer_loss(stage, target, valid, scale=scale, counts=counts)
         else:
             term = dynamic_matching_loss(
-                previous, stage, target, keys, valid, scale=scale, beta=beta, counts=counts
+                previous,
+                stage,
+                target,
+                keys,
+                valid,
+                scale=scale,
+                beta=matching_beta,
+                counts=counts,
             )
         terms.append(term)
     initial, coarse, *evolutions = terms

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -87,6 +89,9 @@ def batch_losses(
     seeds = model.encode_regions(features, plant_training_seeds(features, batch))
     stages = model.grow(features, seeds, clip=False)
     size = (targets.boxes[..., 2:] - targets.boxes[..., :2]).clamp(min=8.0)
+    weights = config.weights
+    if model.deformation is None:  # the coarse contour is the initial one, which has its own loss
+        weights = dataclasses.replace(weights, coarse=0.0)
     contours = contour_losses(
         stages,
         targets.contours,
@@ -94,11 +99,15 @@ def batch_losses(
         targets.valid,
         last_stage=config.last_stage_in(epoch),
         last_evolutions=config.matched_evolutions,
-        weights=config.weights,
+        initial_target=model.initial_target(targets.contours),
+        weights=weights,
         scale=size / 64 if config.box_units else None,
+        matching_beta=config.matching_beta,
         counts=counts,
     )
-    terms = {"initial": contours.initial, "coarse": contours.coarse}
+    terms = {"initial": contours.initial}
+    if model.deformation is not None:
+        terms["coarse"] = contours.coarse
     terms |= {f"evolution{i + 1}": term for i, term in enumerate(contours.evolutions)}
     total = contours.total
     if train_detector:

@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from e2ec_core.checkpoint import load_state, read_checkpoint
 from e2ec_core.learning.batches import make_loader, steps_per_epoch
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import join_processes, synchronise_norms
 from e2ec_core.learning.optimizer import learning_rate
 from e2ec_core.learning.run_folder import RunFolder
 from e2ec_core.learning.source import make_views, read_training_data
+from e2ec_core.learning.start import load_start
 from e2ec_core.learning.step import NonFiniteLoss, Stepper
 from e2ec_core.learning.validation import Validation
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
 
-__all__ = ["NonFiniteLoss", "Progress", "Trainer", "load_start"]
+__all__ = ["NonFiniteLoss", "Progress", "Trainer"]
 
 
 @dataclass(kw_only=True)
@@ -46,26 +46,6 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-def load_start(model: E2EC, start: str, part: str) -> None:
-    """Loads a checkpoint, or the detector it holds, into a fresh model.
-
-    Args:
-        model: with random weights.
-        start: checkpoint file.
-        part: `all` or `detector`.
-
-    Raises:
-        CheckpointError: the file is missing or does not fit.
-    """
-    state = read_checkpoint(start)[1]
-    if part == "all":
-        load_state(model, state, start)
-        return
-    prefix = "detector."
-    detector = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    load_state(model.detector, detector, start)
-
-
 class Trainer:
     """Trains one model, alone or together with other processes that `torchrun` started.
 
@@ -86,7 +66,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = build_model(config.model).to(self.process.device)
         if config.start:
-            load_start(self.model, config.start, config.start_part)
+            load_start(self.model, config.model, config.start, config.start_part)
         self.model.detector.requires_grad_(not config.freeze_detector)
         synchronise_norms(self.model, self.process)
         self.views = make_views(config, read_training_data(config))

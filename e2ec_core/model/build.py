@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 
-from e2ec_core.config import ModelConfig
-from e2ec_core.model.deformation import GlobalDeformation
+from e2ec_core.config import DeformationKind, ModelConfig
+from e2ec_core.model.deformation import GlobalDeformation, PaperDeformation
 from e2ec_core.model.detector import CenterNetDetector, Normalize
 from e2ec_core.model.dla import CHANNELS, DLA34
 from e2ec_core.model.e2ec import E2EC
@@ -20,6 +22,7 @@ from e2ec_core.model.mobilenet import (
     LiteDetector,
 )
 from e2ec_core.model.neck import DLANeck
+from e2ec_core.model.octagon import OctagonInitial
 from e2ec_core.model.region import FeatureNorm, RegionEncoder
 
 HEATMAP_BIAS = -2.19
@@ -38,18 +41,27 @@ def build_model(config: ModelConfig) -> E2EC:
 def _build_lite(config: ModelConfig) -> E2EC:
     """MobileNetV3 CenterNet with box-relative contour stages, for CPUs and small boards."""
     shape, code, vertices = 32, 256, config.contour_vertices
+
+    def evolution(reach: float) -> LiteEvolution:
+        return LiteEvolution(shape, FINE_CHANNELS, code, reach=reach)
+
+    detector = LiteDetector(len(config.class_names))
+    _start_low(detector.heatmap[-1])
     return E2EC(
-        detector=LiteDetector(len(config.class_names)),
+        detector=detector,
         adapter=FeatureNorm(FEATURE_CHANNELS, FINE_CHANNELS, PYRAMID_CHANNELS),
         region=RegionEncoder(
             FEATURE_CHANNELS, FINE_CHANNELS, PYRAMID_CHANNELS, channels=shape, code=code
         ),
-        initial=LiteInitial(FEATURE_CHANNELS, code, vertices),
-        deformation=LiteDeformation(shape, code, vertices),
-        evolutions=[
-            LiteEvolution(shape, FINE_CHANNELS, code, reach=0.32 / 2**i)
-            for i in range(config.evolutions)
-        ],
+        initial=(
+            LiteInitial(FEATURE_CHANNELS, code, vertices)
+            if config.initial == "learned"
+            else OctagonInitial(evolution(0.32), vertices)
+        ),
+        deformation=(
+            None if config.deformation == "none" else LiteDeformation(shape, code, vertices)
+        ),
+        evolutions=[evolution(0.32 / 2**i) for i in range(config.evolutions)],
         clip=False,
     )
 
@@ -57,22 +69,42 @@ def _build_lite(config: ModelConfig) -> E2EC:
 def _build_dla34(config: ModelConfig) -> E2EC:
     """The paper's model, with the sizes of the published one."""
     channels, vertices = CHANNELS[2], config.contour_vertices
+    octagonal = config.initial == "octagon"
+
+    def evolution() -> ContourEvolution:
+        return ContourEvolution(ContourNet(channels + 2))
+
     detector = CenterNetDetector(
         normalize=Normalize(),
         backbone=DLA34(),
         neck=DLANeck(CHANNELS[2:]),
         heatmap_head=_heatmap_head(channels, len(config.class_names)),
+        box_head=ConvHead(channels, 4) if octagonal else None,
     )
+    deformations: dict[DeformationKind, Callable[[int, int], nn.Module | None]] = {
+        "global": GlobalDeformation,
+        "paper": PaperDeformation,
+        "none": lambda *_: None,
+    }
     return E2EC(
         detector=detector,
-        initial=InitialContour(channels, vertices),
-        deformation=GlobalDeformation(channels, vertices),
-        evolutions=[ContourEvolution(ContourNet(channels + 2)) for _ in range(config.evolutions)],
+        initial=(
+            OctagonInitial(evolution(), vertices)
+            if octagonal
+            else InitialContour(channels, vertices)
+        ),
+        deformation=deformations[config.deformation](channels, vertices),
+        evolutions=[evolution() for _ in range(config.evolutions)],
     )
 
 
 def _heatmap_head(channels: int, classes: int) -> ConvHead:
     head = ConvHead(channels, classes)
-    assert head.out.bias is not None
-    nn.init.constant_(head.out.bias, HEATMAP_BIAS)
+    _start_low(head.out)
     return head
+
+
+def _start_low(layer: nn.Module) -> None:
+    assert isinstance(layer, nn.Conv2d)
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, HEATMAP_BIAS)

@@ -56,11 +56,44 @@ class GlobalDeformation(nn.Module):
         Returns:
             [B, K, N, 2] coarse contour, input px.
         """
-        centres = seeds.cells[:, :, None] * STRIDE
-        points = torch.cat([centres, contour], dim=2)
         feature = self.transform(features.feature)
-        # Channel-major [B, K, C * (N + 1)], the centre first within each channel.
-        sampled = sample_vertices(feature, points, stride=STRIDE, shift=self.shift).flatten(2)
+        sampled = sample_centre_and_vertices(feature, seeds, contour, self.shift)
         raw: Tensor = self.expand(self.reduce(sampled))
         offsets = raw.to(contour.dtype).view_as(contour)
         return contour.detach() + self.scale * STRIDE * offsets
+
+
+class PaperDeformation(nn.Module):
+    """Initial to coarse contour by the paper's text: one hidden layer of 2 N units, ReLU, 2 N.
+
+    The features are read from the map as it is.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        vertices: int = 128,
+        *,
+        scale: float = 4.0,
+        shift: float = HALF_PIXEL_SHIFT,
+    ) -> None:
+        """Build the layers; arguments as in `GlobalDeformation`."""
+        super().__init__()
+        self.reduce = nn.Linear((vertices + 1) * channels, 2 * vertices)
+        self.expand = nn.Linear(2 * vertices, 2 * vertices)
+        self.scale = scale
+        self.shift = shift
+
+    def forward(self, features: Features, seeds: Seeds, contour: Tensor) -> Tensor:
+        """As `GlobalDeformation.forward`."""
+        sampled = sample_centre_and_vertices(features.feature, seeds, contour, self.shift)
+        raw: Tensor = self.expand(self.reduce(sampled).relu())
+        return contour.detach() + self.scale * STRIDE * raw.to(contour.dtype).view_as(contour)
+
+
+def sample_centre_and_vertices(
+    feature: Tensor, seeds: Seeds, contour: Tensor, shift: float
+) -> Tensor:
+    """Features of the centre and the N vertices, channel-major: [B, K, C * (N + 1)]."""
+    points = torch.cat([seeds.cells[:, :, None] * STRIDE, contour], dim=2)
+    return sample_vertices(feature, points, stride=STRIDE, shift=shift).flatten(2)

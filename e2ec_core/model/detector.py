@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from e2ec_core.model.features import Features
+from e2ec_core.model.features import BOX_SCALE, Features
 
 MEAN_RGB = (0.47026115, 0.44719302, 0.40789654)
 STD_RGB = (0.27809835, 0.27408164, 0.28863828)
@@ -42,6 +42,7 @@ class CenterNetDetector(nn.Module):
         backbone: nn.Module,
         neck: nn.Module,
         heatmap_head: nn.Module,
+        box_head: nn.Module | None = None,
         finest_level: int = 2,
     ) -> None:
         """Assemble the detector.
@@ -51,6 +52,8 @@ class CenterNetDetector(nn.Module):
             backbone: image to a list of maps with strides 1, 2, 4, ...
             neck: maps of stride 4 and up to one map of stride 4.
             heatmap_head: this map to centre logits, one channel per class.
+            box_head: this map to the four sides of boxes, in units of `BOX_SCALE`, for stages that
+                start from boxes.
             finest_level: index of the backbone's map of stride 4.
         """
         super().__init__()
@@ -58,10 +61,12 @@ class CenterNetDetector(nn.Module):
         self.backbone = backbone
         self.neck = neck
         self.heatmap_head = heatmap_head
+        self.box_head = box_head
         self.finest_level = finest_level
 
     def forward(self, images: Tensor) -> Features:
-        """[B, 3, H, W] float RGB, 0..255 -> heatmap logits and the feature map of stride 4."""
+        """[B, 3, H, W] float RGB, 0..255 -> heatmap, feature map of stride 4, boxes if any."""
         maps = self.backbone(self.normalize(images))
         feature = self.neck(maps[self.finest_level :])
-        return Features(heatmap=self.heatmap_head(feature), feature=feature)
+        sides = None if self.box_head is None else BOX_SCALE * self.box_head(feature)
+        return Features(heatmap=self.heatmap_head(feature), feature=feature, box_sides=sides)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from e2ec_core.contours import Stage
 from e2ec_core.model.decode import decode_peaks
 from e2ec_core.model.features import STRIDE, Detections, Features, Seeds, plant_seeds
+from e2ec_core.model.octagon import OctagonInitial
 
 
 def clip_to_map(contour: Tensor, feature: Tensor) -> Tensor:
@@ -134,6 +135,12 @@ class E2EC(nn.Module):
             contour = evolution(features, seeds, contour)
             contours.append(contour)
         return contours
+
+    def initial_target(self, contour: Tensor) -> Tensor:
+        """What the initial contour learns for true contours [B, K, N, 2], same shape and units."""
+        if isinstance(self.initial, OctagonInitial):
+            return self.initial.target(contour)
+        return contour
 
     def forward(
         self,

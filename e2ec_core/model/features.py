@@ -13,6 +13,8 @@ from torch import Tensor
 
 STRIDE = 4
 """Input pixels per heatmap cell."""
+BOX_SCALE = 16.0
+"""Input px per unit of a box head."""
 
 
 class Features(NamedTuple):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2ec_core.model.features import Features
+from e2ec_core.model.features import BOX_SCALE, Features
 
 # The trained graph stores 1/6 as a float16; the rounded value keeps its outputs to 1e-5.
 _SIXTH = 0.1666259765625
@@ -258,5 +258,5 @@ class LiteDetector(nn.Module):
             feature=feature,
             fine=maps.s2,
             pyramid=(maps.s4, maps.s8, maps.s16),
-            box_sides=16.0 * self.box_sides(feature),
+            box_sides=BOX_SCALE * self.box_sides(feature),
         )
