@@ -279,3 +279,26 @@ def test_the_last_stage_is_trained_by_the_loss_that_is_named(
 def test_the_last_stage_may_wait_untrained_as_published() -> None:
     config = LossConfig(before_matching="none")
     assert [config.last_stage_in(epoch) for epoch in (9, 10)] == ["none", "dynamic_matching"]
+
+
+def test_an_octagon_learns_the_octagon_of_the_outline(data: CocoDataset) -> None:
+    torch.manual_seed(0)
+    model = build_model(replace(CONFIG, initial="octagon", deformation="none")).train()
+    batch = _batch(data)
+    terms = _losses(model, batch, replace(LOSS, last_stage="smooth_l1"))
+    assert "coarse" not in terms
+    target = model.initial_target(batch.targets.contours)
+    assert not torch.equal(target, batch.targets.contours)
+    terms["initial"].backward()
+    assert model.initial.evolution.offsets.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in model.evolutions.parameters())
+
+
+def test_the_l1_norm_of_the_paper_is_a_setting(model: E2EC, data: CocoDataset) -> None:
+    batch = _batch(data)
+    smooth = _losses(model, batch)
+    plain = _losses(model, batch, replace(LOSS, matching_beta=0.0))
+    # Beyond 1 unit smooth L1 is L1 less a half; within, it is less than half of it.
+    gain = plain["evolution2"] - smooth["evolution2"]
+    assert 0.0 < gain <= 0.5
+    assert plain["initial"] == smooth["initial"]

@@ -1,0 +1,246 @@
+"""The paper's ablations (Table 1) on synthetic amodal street scenes that anyone can regenerate.
+
+python benchmarks/ablation.py [--output runs/ablation] [--seeds 0 1 2] makes the scenes in KINS's
+format, trains one detector for all, trains and measures every row with the commands of
+`training/`, and writes `ablation.json` and `ablation.md`. Finished parts are not repeated, so a
+stopped run goes on where it was. About 6 minutes for each run on one CPU core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "config" / "training" / "ablation.yaml"
+WEIGHTS = ROOT / "weights" / "e2ec_lite.safetensors"
+SIZE = (480, 288)
+SPLITS = {"train": (320, 1), "val": (40, 2), "test": (100, 3)}
+"""Scenes and seed of each split."""
+COLUMNS = {
+    "mask/AP": "AP mask",
+    "mask/AP50": "AP50",
+    "mask/AP75": "AP75",
+    "boundary/AP": "AP boundary",
+    "boundary/AP50": "boundary AP50",
+    "boundary/AP75": "boundary AP75",
+}
+DETECTOR = {
+    "start": WEIGHTS,
+    "freeze_detector": "false",
+    "model.evolutions": 0,
+    "model.deformation": "none",
+    "batch_size": 4,
+    "contours_per_view": 4,
+    "optimizer.ema": 0.98,
+}
+
+SMOOTH_L1 = {"loss.last_stage": "smooth_l1"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of the method.
+
+    Attributes:
+        name: also of its folder.
+        settings: what differs from `config/training/ablation.yaml`.
+        paper: mask and boundary AP in the paper's Table 1 (SBD, DLA-34), if it has the row.
+        repeated: trained with every seed, not with the first alone.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    paper: tuple[float, float] | None = None
+    repeated: bool = False
+
+
+BASELINE = Row(
+    "baseline",
+    {"model.initial": "octagon", "model.deformation": "none", "loss.directions": 1} | SMOOTH_L1,
+    paper=(54.4, 10.8),
+    repeated=True,
+)
+ARCH = Row("arch", {"loss.directions": 1} | SMOOTH_L1, paper=(57.5, 17.0), repeated=True)
+MDA = Row("mda", SMOOTH_L1, paper=(58.8, 18.0), repeated=True)
+DML = Row("dml", {}, paper=(59.2, 19.1), repeated=True)
+TWO = Row("directions2", {"loss.directions": 2} | SMOOTH_L1, paper=(58.9, 17.1))
+EIGHT = Row("directions8", {"loss.directions": 8} | SMOOTH_L1, paper=(58.4, 17.2))
+CHAMFER = Row("chamfer", {"loss.last_stage": "chamfer"}, paper=(58.2, 18.4))
+PUBLISHED_START = Row("untrained_last", {"loss.before_matching": "none"})
+NO_DEFORMATION = Row("no_deformation", {"model.deformation": "none"})
+OTHER_ROWS = (EIGHT, TWO, CHAMFER, PUBLISHED_START, NO_DEFORMATION)
+TABLES = {
+    "Components (Table 1a)": {"Baseline": BASELINE, "+Arch": ARCH, "+MDA": MDA, "+DML": DML},
+    "Alignment directions M (Table 1b)": {"1": ARCH, "2": TWO, "4": MDA, "8": EIGHT},
+    "Loss of the last evolution (Table 1c)": {
+        "smooth L1": MDA,
+        "Chamfer": CHAMFER,
+        "dynamic matching": DML,
+    },
+    "Choices of this project": {
+        "as it is": DML,
+        "last evolution without loss until matching begins (published)": PUBLISHED_START,
+        "without global deformation": NO_DEFORMATION,
+    },
+}
+STAGE_PAPER = {"initial": (49.8, 1.7), "coarse": (55.7, 8.7), "evolution 3": (59.2, 19.1)}
+
+
+def command(script: str, *arguments: object) -> None:
+    """Runs a script of `training/` and shows its command line."""
+    words = [sys.executable, str(ROOT / "training" / script), *map(str, arguments)]
+    print("$", shlex.join(["python", f"training/{script}", *words[2:]]), flush=True)
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+def train(folder: Path, output: Path, settings: Mapping[str, Any], seed: int) -> None:
+    """Trains into a folder unless that was done; goes on with a run that was stopped."""
+    if (folder / "done").exists():
+        return
+    scenes = output / "scenes"
+    labels = scenes / "annotations" / "instances_train.json"
+    given = {
+        "train": f"[{{format: kins, annotations: {labels}, images: {scenes}/train}}]",
+        "start": output / "detector" / "model.safetensors",
+        "output": folder,
+        "seed": seed,
+    }
+    words = [w for key, value in (given | dict(settings)).items() for w in (f"--{key}", value)]
+    resume = ["--resume"] if (folder / "last.pt").exists() else []
+    command("train.py", "--config", CONFIG, *resume, *words)
+    (folder / "done").touch()
+
+
+def prepare(output: Path) -> None:
+    """Makes the scenes and trains the detector."""
+    scenes = output / "scenes"
+    for split, (count, seed) in SPLITS.items():
+        if not (scenes / "annotations" / f"instances_{split}.json").exists():
+            options = ["--split", split, "--count", count, "--seed", seed, "--format", "kins"]
+            command("make_scenes.py", scenes, *options, "--size", "{}x{}".format(*SIZE))
+    train(output / "detector", output, DETECTOR, 0)
+
+
+def measure(folder: Path, output: Path) -> list[dict[str, Any]]:
+    """Scores of every stage on the test split, measured once."""
+    result = folder / "test.json"
+    if not result.exists():
+        scenes = output / "scenes"
+        labels = ["--annotations", scenes / "annotations" / "instances_test.json"]
+        labels += ["--images", scenes / "test", "--format", "kins", "--boundary"]
+        weights = ["--weights", folder / "model.safetensors", "--long-side", max(SIZE)]
+        command("evaluate.py", *labels, *weights, "--output", result)
+    stages: list[dict[str, Any]] = json.loads(result.read_text())
+    return stages
+
+
+def run_all(output: Path, seeds: Sequence[int]) -> dict[str, dict[int, list[dict[str, Any]]]]:
+    """Trains and measures all rows: scores of the stages by row and seed."""
+    plan = [(row, seed) for seed in seeds for row in (BASELINE, ARCH, MDA, DML)]
+    plan += [(row, seeds[0]) for row in OTHER_ROWS]
+    scores: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for row, seed in plan:
+        folder = output / f"{row.name}_{seed}"
+        train(folder, output, row.settings, seed)
+        scores.setdefault(row.name, {})[seed] = [
+            {"stage": stage["stage"]} | {name: stage["precision"][name] for name in COLUMNS}
+            for stage in measure(folder, output)
+        ]
+    return scores
+
+
+def cells(name: str, scores: dict[str, dict[int, list[dict[str, Any]]]], stage: int = -1) -> str:
+    """Numbers of a row in percent: mean over seeds and their standard deviation."""
+    texts = []
+    for column in COLUMNS:
+        values = [100 * stages[stage][column] for stages in scores[name].values()]
+        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        texts.append(f"{statistics.mean(values):.1f}{spread}")
+    return " | ".join(texts)
+
+
+def header(first: str) -> list[str]:
+    """Head of a table whose last columns are the paper's numbers."""
+    names = [first, *COLUMNS.values(), "paper: mask", "paper: boundary"]
+    return [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+
+
+def reference(paper: tuple[float, float] | None) -> str:
+    """The paper's two cells."""
+    return " | ".join(f"{value:.1f}" for value in paper) if paper else " | "
+
+
+def steps(scores: dict[str, dict[int, list[dict[str, Any]]]]) -> list[str]:
+    """What each component adds, paired by seed, beside what it adds in the paper."""
+    lines = [
+        "| step | AP mask | paper | AP boundary | paper |",
+        "|---|---|---|---|---|",
+    ]
+    for before, after in ((BASELINE, ARCH), (ARCH, MDA), (MDA, DML)):
+        assert before.paper
+        assert after.paper
+        texts = []
+        for position, column in enumerate(("mask/AP", "boundary/AP")):
+            gains = [
+                100 * (stages[-1][column] - scores[before.name][seed][-1][column])
+                for seed, stages in scores[after.name].items()
+            ]
+            spread = f" ± {statistics.stdev(gains):.1f}" if len(gains) > 1 else ""
+            texts.append(f"{statistics.mean(gains):+.1f}{spread}")
+            texts.append(f"{after.paper[position] - before.paper[position]:+.1f}")
+        lines.append(f"| {before.name} to {after.name} | {' | '.join(texts)} |")
+    return lines
+
+
+def report(scores: dict[str, dict[int, list[dict[str, Any]]]]) -> str:
+    """All tables in Markdown."""
+    lines: list[str] = []
+    for title, rows in TABLES.items():
+        lines += [f"## {title}", "", *header("setting")]
+        for label, row in rows.items():
+            seeds = len(scores[row.name])
+            count = f" ({seeds} seed{'s' if seeds > 1 else ''})"
+            lines.append(
+                f"| {label}{count} | {cells(row.name, scores)} | {reference(row.paper)} |"
+            )
+        lines.append("")
+        if BASELINE in rows.values():
+            lines += [*steps(scores), ""]
+    lines += ["## Stages of the full method (Table 1d)", "", *header("stage")]
+    for position, stage in enumerate(next(iter(scores[DML.name].values()))):
+        name = stage["stage"]
+        paper = reference(STAGE_PAPER.get(name))
+        lines.append(f"| {name} | {cells(DML.name, scores, position)} | {paper} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="for all runs")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--prepare", action="store_true", help="make scenes and detector only")
+    arguments = parser.parse_args()
+    output = arguments.output.resolve()
+    prepare(output)
+    if arguments.prepare:
+        return
+    scores = run_all(output, arguments.seeds)
+    (output / "ablation.json").write_text(json.dumps(scores, indent=1) + "\n")
+    (output / "ablation.md").write_text(report(scores))
+    print(report(scores))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Starting from a checkpoint, also for other classes than it knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from e2ec_core.checkpoint import CheckpointError, save_checkpoint
+from e2ec_core.config import ModelConfig
+from e2ec_core.learning.start import load_start
+from e2ec_core.model.build import build_model
+
+KNOWN = ModelConfig(class_names=("car", "dog", "person"), vertices=16, evolutions=1)
+WANTED = replace(KNOWN, class_names=("person", "tram", "car"))
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("start") / "known.safetensors"
+    save_checkpoint(path, build_model(KNOWN), KNOWN, dtype=torch.float32)
+    return str(path)
+
+
+@pytest.mark.parametrize("part", ["all", "detector"])
+def test_classes_are_matched_by_name(start: str, part: str) -> None:
+    torch.manual_seed(1)
+    known = build_model(KNOWN)
+    torch.manual_seed(2)
+    model = build_model(WANTED)
+    fresh = model.detector.heatmap[1].weight.detach().clone()
+    load_start(model, WANTED, start, part)
+    rows, old = model.detector.heatmap[1].weight, known.detector.heatmap[1].weight
+    assert torch.equal(rows[0], old[2])
+    assert torch.equal(rows[1], fresh[1])
+    assert torch.equal(rows[2], old[0])
+    stem = "detector.backbone.stem.weight"
+    same = torch.equal(model.state_dict()[stem], known.state_dict()[stem])
+    assert same
+    contour = "initial.hidden.1.weight"
+    taken = torch.equal(model.state_dict()[contour], known.state_dict()[contour])
+    assert taken == (part == "all")
+
+
+def test_as_many_other_classes_are_not_taken_for_the_same(start: str) -> None:
+    config = replace(KNOWN, class_names=("a", "b", "c"))
+    model = build_model(config)
+    fresh = model.detector.heatmap[1].weight.detach().clone()
+    load_start(model, config, start, "detector")
+    assert torch.equal(model.detector.heatmap[1].weight, fresh)
+
+
+def test_other_architectures_are_refused(start: str) -> None:
+    config = replace(WANTED, deformation="none")
+    with pytest.raises(CheckpointError, match="unknown deformation"):
+        load_start(build_model(config), config, start, "all")
+    load_start(build_model(config), config, start, "detector")
