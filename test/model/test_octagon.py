@@ -31,7 +31,7 @@ def test_an_octagon_holds_its_extreme_points_and_starts_at_the_bottom() -> None:
     assert contour.amin(0).tolist() == pytest.approx([20, 10])
     assert contour.amax(0).tolist() == pytest.approx([100, 90])
     assert signed_area(contour.numpy()) < 0
-    # A quarter of each side lies on the box: 80 px sides, 20 px segments, minus what a corner cuts.
+    # A quarter of the side of 80 px lies on the box.
     assert (contour[:, 1] > 90 - 1e-9).sum() == pytest.approx(20 / 0.3, rel=0.2)
 
 
