@@ -40,6 +40,7 @@ DETECTOR = {
     "model.deformation": "none",
     "batch_size": 4,
     "contours_per_view": 4,
+    "optimizer.lr": 3e-4,
     "optimizer.ema": 0.98,
 }
 
