@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def save_checkpoint(
     card: dict[str, Any] | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Writes a model's weights with its config.
+    """Writes a model's weights with its config; a kill at any time leaves the old file or the new.
 
     Args:
         path: file to write, `.safetensors`; its folder is made.
@@ -68,7 +69,12 @@ def save_checkpoint(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, metadata=metadata)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file(state, partial, metadata=metadata)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _narrowed(value: Tensor, dtype: torch.dtype) -> Tensor:

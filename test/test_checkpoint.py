@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from e2ec_core import checkpoint
 from e2ec_core.checkpoint import (
     FORMAT,
     CheckpointError,
@@ -55,6 +56,22 @@ def test_weights_come_back_as_float32_rounded_to_half(stored: Path) -> None:
         else:
             assert value.dtype == wanted.dtype
             assert torch.equal(value, wanted)
+
+
+def test_a_write_that_fails_leaves_the_old_file(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = stored.read_bytes()
+
+    def stop(state: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint, "save_file", stop)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(stored, _model(seed=1), CONFIG)
+    assert stored.read_bytes() == before
+    assert list(stored.parent.iterdir()) == [stored]
 
 
 def test_storing_what_was_read_changes_nothing(stored: Path, tmp_path: Path) -> None:

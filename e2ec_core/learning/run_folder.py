@@ -103,11 +103,8 @@ class RunFolder:
 
     def save_weights(self, name: str, model: nn.Module) -> None:
         """Writes weights to use, `NAME.safetensors`."""
-        if not self.writes:
-            return
-        partial = self.path / f"{name}.part"
-        save_checkpoint(partial, model, self.config.model)
-        partial.replace(self.path / f"{name}.safetensors")
+        if self.writes:
+            save_checkpoint(self.path / f"{name}.safetensors", model, self.config.model)
 
     def save_picture(self, epoch: int, name: str, image_rgb: NDArray[np.uint8]) -> None:
         """Writes a picture, uint8 [H, W, 3] RGB, as JPEG."""
