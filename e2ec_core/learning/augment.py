@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.data.coco import Instance
-from e2ec_core.geometry import Polygon, clip_polygon, mask_to_polygons, signed_area
+from e2ec_core.geometry import (
+    Polygon,
+    clip_polygon,
+    contour_to_mask,
+    mask_to_polygons,
+    signed_area,
+)
 
 Image = NDArray[np.uint8]
 Affine = NDArray[np.float64]
@@ -174,8 +180,10 @@ def raster(parts: Sequence[Polygon], size: Sequence[int]) -> Image:
     """Mask of polygons in px with edges at the integers, uint8 [H, W] of 0 and 1."""
     mask = np.zeros((size[0], size[1]), np.uint8)
     for part in parts:
-        fixed = np.round((part - 0.5) * 16).astype(np.int32)
-        cv2.fillPoly(mask, [fixed], 1, lineType=cv2.LINE_8, shift=4)
+        low = np.clip(np.floor(part.min(axis=0)), 0, size[::-1]).astype(int)
+        high = np.clip(np.ceil(part.max(axis=0)), 0, size[::-1]).astype(int)
+        window = mask[low[1] : high[1], low[0] : high[0]]  # most objects are small
+        window |= contour_to_mask(part - low - 0.5, *window.shape)
     return mask
 
 
