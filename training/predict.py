@@ -68,7 +68,7 @@ def draw_file(predictor: Predictor, path: Path, target: Path) -> str:
         ValueError: the image cannot be read.
         OSError: the picture cannot be written.
     """
-    image = read_image(path)
+    image = read_image(path, upright=True)
     names = predictor.info.config.class_names
     prediction = predictor(image)
     target.parent.mkdir(parents=True, exist_ok=True)
