@@ -13,6 +13,7 @@ Preset = Literal["e2ec_dla34", "e2ec_lite"]
 InitialKind = Literal["learned", "octagon"]
 DeformationKind = Literal["global", "paper", "none"]
 PlacementRule = Literal["fit", "sbd", "kins", "cityscapes", "coco"]
+LabelOrigin = Literal["corner", "centre"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class ModelConfig:
             for the fast E2EC*).
         placement: how images are scaled to the network: `fit` (by the predictor's settings), or as
             the published model was tested on a data set.
+        label_origin: what of the top-left pixel the labels' (0, 0) is taken for where images are
+            scaled to the network: its `corner`, as COCO defines it, so that outlines stay on their
+            pixels; or its `centre`, as the published model was trained: off by half a source px
+            less half an input px, which is undone in its contours.
         amodal: True when trained on outlines that continue behind occluders (KINS).
     """
 
@@ -42,6 +47,7 @@ class ModelConfig:
     deformation: DeformationKind = "global"
     evolutions: int = 3
     placement: PlacementRule = "fit"
+    label_origin: LabelOrigin = "corner"
     amodal: bool = False
 
     def __post_init__(self) -> None:

@@ -137,6 +137,7 @@ def infer_config(
         vertices=tensors["dla.wh.2.bias"].numel() // 2,
         evolutions=max(numbers, default=-1) + 1,
         placement=dataset,
+        label_origin="centre",
         amodal=dataset == "kins",
     )
 

@@ -17,7 +17,7 @@ from e2ec_core.data.coco import CocoDataset, LabelledImage, read_image
 from e2ec_core.evaluation.contour_iou import Rle, contour_ious
 from e2ec_core.evaluation.ground_truth import restrict_ground_truth as restrict_ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
-from e2ec_core.inference.predictor import Predictor, to_image_px
+from e2ec_core.inference.predictor import Predictor, labels_to_input_px, to_image_px
 from e2ec_core.inference.preprocess import Placement
 from e2ec_core.model.decode import decode_peaks
 from e2ec_core.model.features import STRIDE, Features, Seeds, plant_seeds
@@ -157,7 +157,8 @@ def grow_given_boxes(
     names = _stage_names(predictor)
     if not len(boxes_xyxy):
         return {name: np.zeros((0, 4, 2), np.float32) for name in names}
-    corners = placement.points_to_input(boxes_xyxy.reshape(-1, 2) - 0.5) + 0.5
+    origin = predictor.info.config.label_origin
+    corners = labels_to_input_px(boxes_xyxy.reshape(-1, 2), placement, origin)
     boxes = torch.from_numpy(corners.reshape(1, -1, 4).astype(np.float32)).to(predictor.device)
     height, width = features.heatmap.shape[-2:]
     limit = boxes.new_tensor([width - 1, height - 1])
@@ -181,7 +182,7 @@ def with_settings(predictor: Predictor, **changes: Any) -> Predictor:
 def _to_image(
     predictor: Predictor, points: NDArray[np.float32], placement: Placement
 ) -> NDArray[np.float32]:
-    return to_image_px(points, placement, predictor.info.config.placement)
+    return to_image_px(points, placement, predictor.info.config.label_origin)
 
 
 def _rle(parts: tuple[NDArray[np.float64], ...], image: LabelledImage) -> Rle:

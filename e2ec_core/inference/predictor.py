@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from e2ec_core.checkpoint import CheckpointInfo, load_state, read_checkpoint
-from e2ec_core.config import PlacementRule
+from e2ec_core.config import LabelOrigin, PlacementRule
 from e2ec_core.contours import STAGES, Contours, Stage
 from e2ec_core.device import choose_device
 from e2ec_core.inference.postprocess import PUBLISHED_NMS_IOU, fast_nms
@@ -158,7 +158,7 @@ class Predictor:
         prepared = self._clock()
         detections = self._infer(images, settings)
         inferred = self._clock()
-        contours = _collect(detections, placement, self.info.config.placement, settings)
+        contours = _collect(detections, placement, self.info.config.label_origin, settings)
         return Prediction(
             contours=contours,
             timing=Timing(
@@ -224,30 +224,39 @@ def place(
 
 
 def to_image_px(
-    contours: NDArray[np.float32], placement: Placement, rule: PlacementRule
+    contours: NDArray[np.float32], placement: Placement, origin: LabelOrigin
 ) -> NDArray[np.float32]:
     """Contours [..., 2] from what the network was taught to image px with centres at integers.
 
-    Labels count from the corner of the top-left pixel. `fit` keeps this meaning in the input, so
-    half an input px comes off; the published rules take label coordinates for centres, so half an
-    image px comes off after undoing the placement.
+    Labels count from the corner of the top-left pixel. Where their origin is known to be the
+    corner, the input's px count from its corner as well, and half an input px comes off. Where it
+    was taken for the centre (published), half an image px comes off after undoing the placement.
     """
-    if rule == "fit":
+    if origin == "corner":
         return placement.points_to_image(contours - 0.5).astype(np.float32)
     return (placement.points_to_image(contours) - 0.5).astype(np.float32)
+
+
+def labels_to_input_px(
+    labels: NDArray[np.float64], placement: Placement, origin: LabelOrigin
+) -> NDArray[np.float64]:
+    """Label coordinates [..., 2] (image px, edges at integers) as the network was taught them."""
+    if origin == "corner":
+        return placement.points_to_input(labels - 0.5) + 0.5
+    return placement.points_to_input(labels)
 
 
 def _collect(
     detections: Detections,
     placement: Placement,
-    rule: PlacementRule,
+    origin: LabelOrigin,
     settings: PredictorSettings,
 ) -> Contours:
     scores = detections.scores[0].float().cpu().numpy()
     kept = int((scores >= max(settings.score_threshold, 1e-6)).sum())
     contours = detections.contours[0, :kept].float().cpu().numpy()
     found = Contours(
-        vertices=to_image_px(contours, placement, rule),
+        vertices=to_image_px(contours, placement, origin),
         scores=scores[:kept],
         class_ids=detections.class_ids[0, :kept].cpu().numpy(),
         stage=settings.stage,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from e2ec_core.config import LabelOrigin
 from e2ec_core.data.coco import Instance
 from e2ec_core.geometry import (
     Polygon,
@@ -20,6 +22,19 @@ from e2ec_core.geometry import (
 
 Image = NDArray[np.uint8]
 Affine = NDArray[np.float64]
+
+_LIGHT = 0.1
+"""Published spread of the light along each principal component of colour."""
+_LIGHT_VALUES = np.array([0.2141788, 0.01817699, 0.00341571])
+_LIGHT_AXES = np.array(
+    [
+        [-0.56089297, 0.71832671, 0.41158938],
+        [-0.5832747, 0.00994535, -0.81221408],
+        [-0.58752847, -0.69563484, 0.41340352],
+    ]
+)
+"""Published principal components of COCO's colours in 0..1; rows R, G, B."""
+_GREY = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +53,11 @@ class AugmentConfig:
         paste: largest number of objects pasted from other images.
         min_visible: objects of which less than this share lies in the view are not learnt.
         min_area: smallest area of an object that is learnt, square input px.
+        crops: `anywhere` lets views reach every part of the image; `published` draws their middle
+            near the image's, so that its sides are seldom or never seen, and draws the size of
+            the window instead of its inverse, the scale, uniformly.
+        colors: `tinted` also shifts the channels' balance; `published` changes brightness,
+            contrast and saturation in random order, then adds coloured light (PCA).
     """
 
     size: tuple[int, ...] = (448, 448)
@@ -50,6 +70,8 @@ class AugmentConfig:
     paste: int = 4
     min_visible: float = 0.3
     min_area: float = 80.0
+    crops: Literal["anywhere", "published"] = "anywhere"
+    colors: Literal["tinted", "published"] = "tinted"
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or any(side < 32 or side % 32 for side in self.size):
@@ -72,7 +94,7 @@ def draw_affine(
     """Draws a 2x3 matrix from image px to view px (both with edges at the integers).
 
     The window holds a random point of `focus` somewhere inside, so that every part of the image
-    is seen, its borders too.
+    is seen, its borders too; `config.crops` can ask for the published rule instead.
 
     Args:
         rng: source of randomness.
@@ -81,16 +103,45 @@ def draw_affine(
         focus: points [P, 2], image px, of which one is drawn.
     """
     height, width = config.size
-    longer = max(image_size)
-    scale = (config.base_side or longer) / longer * rng.uniform(config.scale[0], config.scale[1])
+    scale = (config.base_side or max(image_size)) / max(image_size) * _draw_scale(rng, config)
     angle = np.deg2rad(rng.uniform(-config.rotation, config.rotation))
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     if rng.random() < config.flip:
         linear = linear @ np.diag([-1.0, 1.0])
+    if config.crops == "published":  # in px with their centres at the integers
+        anchor = _published_centre(rng, image_size, width / scale) + 0.5
+        target = np.array([width, height]) / 2 + 0.5
+        return np.concatenate([linear, (target - linear @ anchor)[:, None]], axis=1)
     anchor = focus[rng.integers(len(focus))]
     target = rng.uniform(0.15, 0.85, 2) * (width, height)
     matrix = np.concatenate([linear, (target - linear @ anchor)[:, None]], axis=1)
     return _pull_inside(matrix, image_size, config.size)
+
+
+def _draw_scale(rng: np.random.Generator, config: AugmentConfig) -> float:
+    least, most = config.scale
+    if config.crops == "published":
+        return 1 / rng.uniform(1 / most, 1 / least)
+    return rng.uniform(least, most)
+
+
+def _published_centre(
+    rng: np.random.Generator, image_size: tuple[int, int], window: float
+) -> NDArray[np.float64]:
+    """Middle (x, y) of a published crop: whole px, at most about a quarter off the image's.
+
+    Args:
+        rng: source of randomness.
+        image_size: (height, width) of the image.
+        window: width of the crop, image px; small ones stray less.
+    """
+    middle = []
+    for side in (image_size[1], image_size[0]):
+        stray = side // 4
+        while stray and window - stray <= stray:
+            stray //= 2
+        middle.append(rng.integers(side // 2 - stray - 1, side // 2 + stray + 1))
+    return np.array(middle, np.float64)
 
 
 def _pull_inside(matrix: Affine, image_size: tuple[int, int], size: Sequence[int]) -> Affine:
@@ -113,10 +164,16 @@ def apply_affine(matrix: Affine, points: Polygon) -> Polygon:
     return moved
 
 
-def warp_image(image: Image, matrix: Affine, size: Sequence[int]) -> Image:
-    """Warps an image; `matrix` speaks of px with edges at the integers, OpenCV of centres."""
+def between_centres(matrix: Affine) -> Affine:
+    """A matrix between px with edges at the integers as one between px with centres there."""
     centred = matrix.copy()
     centred[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    return centred
+
+
+def warp_image(image: Image, matrix: Affine, size: Sequence[int]) -> Image:
+    """Warps an image; `matrix` speaks of px with edges at the integers, OpenCV of centres."""
+    centred = between_centres(matrix)
     shrink = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     if shrink < 0.5:  # bilinear sampling would skip pixels
         image = np.asarray(cv2.blur(image, (round(1 / shrink),) * 2), np.uint8)
@@ -147,14 +204,24 @@ def make_view(
     image: Image,
     instances: Sequence[Instance],
     config: AugmentConfig,
+    origin: LabelOrigin = "corner",
 ) -> View:
-    """Draws one view of an image."""
+    """Draws one view of an image.
+
+    Args:
+        rng: source of randomness.
+        image: the image.
+        instances: its objects.
+        config: how views are drawn.
+        origin: what the labels' (0, 0) is taken for, see `ModelConfig.label_origin`.
+    """
     size = image.shape[:2]
     focus = rng.uniform((0.0, 0.0), (size[1], size[0]), (1, 2))
     if instances and rng.random() < 0.8:
         focus = np.concatenate(instances[int(rng.integers(len(instances)))].parts)
     matrix = draw_affine(rng, config, (size[0], size[1]), focus)
-    moved = (move_instance(i, matrix, config.size, config) for i in instances)
+    labels = matrix if origin == "corner" else between_centres(matrix)
+    moved = (move_instance(i, labels, config.size, config) for i in instances)
     return View(
         image=warp_image(image, matrix, config.size),
         instances=tuple(i for i in moved if i is not None),
@@ -163,16 +230,40 @@ def make_view(
 
 def change_colors(rng: np.random.Generator, image: Image, config: AugmentConfig) -> Image:
     """Changes brightness, contrast and saturation, and sometimes blurs."""
-    brightness, contrast, saturation = 1 + rng.uniform(-config.color, config.color, 3)
-    tint = 1 + rng.uniform(-0.25, 0.25, 3) * config.color
-    grey = np.tile([0.299, 0.587, 0.114], (3, 1))
+    change = _published_colors if config.colors == "published" else _tinted_colors
+    changed = change(rng, image, config.color)
+    if rng.random() < config.blur:
+        blurred = cv2.GaussianBlur(changed, (3, 3), rng.uniform(0.4, 1.2))
+        changed = np.asarray(blurred, np.uint8)
+    return changed
+
+
+def _tinted_colors(rng: np.random.Generator, image: Image, most: float) -> Image:
+    brightness, contrast, saturation = 1 + rng.uniform(-most, most, 3)
+    tint = 1 + rng.uniform(-0.25, 0.25, 3) * most
+    grey = np.tile(_GREY, (3, 1))
     matrix = (
         contrast * brightness * tint[:, None] * (saturation * np.eye(3) + (1 - saturation) * grey)
     )
     level = (1 - contrast) * brightness * float(image.mean())
     changed = cv2.transform(image, np.concatenate([matrix, np.full((3, 1), level)], axis=1))
-    if rng.random() < config.blur:
-        changed = cv2.GaussianBlur(changed, (3, 3), rng.uniform(0.4, 1.2))
+    return np.asarray(changed, np.uint8)
+
+
+def _published_colors(rng: np.random.Generator, image: Image, most: float) -> Image:
+    """The published changes; the result is rounded to whole levels in 0..255 (deviation)."""
+    # Contrast and saturation blend with the grey of the image as it was, as CenterNet does.
+    grey, mean = np.tile(_GREY, (3, 1)), _GREY @ image.reshape(-1, 3).mean(axis=0)
+    matrix, level = np.eye(3), np.zeros(3)
+    for change in rng.permutation(["brightness", "contrast", "saturation"]):
+        factor = 1 + rng.uniform(-most, most)
+        matrix, level = factor * matrix, factor * level
+        if change == "contrast":
+            level += (1 - factor) * mean
+        elif change == "saturation":
+            matrix += (1 - factor) * grey
+    level += 255 * _LIGHT_AXES @ (_LIGHT_VALUES * rng.normal(0, _LIGHT, 3))
+    changed = cv2.transform(image, np.concatenate([matrix, level[:, None]], axis=1))
     return np.asarray(changed, np.uint8)
 
 

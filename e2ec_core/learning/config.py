@@ -10,6 +10,7 @@ import yaml
 
 from e2ec_core.config import ModelConfig, from_dict
 from e2ec_core.data.class_names import DatasetName
+from e2ec_core.geometry import AlignmentMode
 from e2ec_core.learning.augment import AugmentConfig
 from e2ec_core.learning.losses import LastStageLoss, LossWeights
 from e2ec_core.learning.start import StartPart
@@ -50,6 +51,10 @@ class LossConfig:
     Attributes:
         weights: factors of heatmap and contour stages.
         directions: M of the multi-direction alignment, 0 for none.
+        alignment: `monotone` never winds twice round concave objects; `published` may.
+        parts: targets of an object in several parts: `joined` to one outline, `each` one of its
+            own (published), or the `largest` only.
+        border: px before the view's right and lower edge at which contours end (published 4).
         last_stage: loss of the last evolutions: smooth_l1, chamfer or dynamic_matching.
         matched_evolutions: how many of the last evolutions it trains; published 1.
         dynamic_matching_from: epoch from which chamfer or dynamic matching is on.
@@ -64,6 +69,9 @@ class LossConfig:
 
     weights: LossWeights = field(default_factory=LossWeights)
     directions: int = 4
+    alignment: AlignmentMode = "monotone"
+    parts: Literal["joined", "each", "largest"] = "joined"
+    border: float = 0.0
     last_stage: Literal["smooth_l1", "chamfer", "dynamic_matching"] = "dynamic_matching"
     matched_evolutions: int = 1
     dynamic_matching_from: int = 10
@@ -73,6 +81,10 @@ class LossConfig:
     box: float = 0.1
     mask: float = 1.0
     contour_iou: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.border <= 16:
+            raise ValueError(f"loss.border is {self.border}; give 0 to 16 px (published 4)")
 
     def last_stage_in(self, epoch: int) -> LastStageLoss:
         """Loss of the last evolutions in an epoch, counted from 0."""

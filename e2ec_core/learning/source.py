@@ -76,20 +76,25 @@ def read_training_data(config: TrainConfig) -> list[CocoDataset]:
 
 def make_views(config: TrainConfig, datasets: Sequence[CocoDataset]) -> TrainingViews:
     """Views of labelled images as a run learns them."""
+    loss = config.loss
     settings = TargetSettings(
         num_classes=len(config.model.class_names),
         vertices=config.model.contour_vertices,
-        directions=config.loss.directions,
+        directions=loss.directions,
+        alignment=loss.alignment,
         max_instances=config.max_instances,
+        parts="largest" if loss.parts == "largest" else "each",
         min_area=config.augment.min_area,
-        key_tolerance_of_box=0.04 if config.loss.box_units else None,
-        border=0.0,
+        key_tolerance_of_box=0.04 if loss.box_units else None,
+        border=loss.border,
     )
     return TrainingViews(
         datasets,
         config.augment,
         settings,
         seed=config.seed,
+        joined=loss.parts == "joined",
+        origin=config.model.label_origin,
         contours=config.contours_per_view,
     )
 

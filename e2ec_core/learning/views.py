@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from e2ec_core.config import LabelOrigin
 from e2ec_core.data.coco import CocoDataset, Instance, LabelledImage, read_image
 from e2ec_core.geometry import Polygon, contour_to_mask, join_polygons
 from e2ec_core.learning.augment import AugmentConfig, View, change_colors, make_view, paste
@@ -109,7 +110,8 @@ class TrainingViews(Dataset[Sample]):
         augment: how views are drawn.
         targets: rules of the targets.
         seed: of the run.
-        joined: make one ring of an object seen in several parts (else each part is a target).
+        joined: make one ring of an object seen in several parts (else `targets.parts` decides).
+        origin: what the labels' (0, 0) is taken for, see `ModelConfig.label_origin`.
         contours: contours learnt per view, chosen at random; 0 learns all. The heatmap keeps all.
     """
 
@@ -121,13 +123,14 @@ class TrainingViews(Dataset[Sample]):
         *,
         seed: int = 0,
         joined: bool = True,
+        origin: LabelOrigin = "corner",
         contours: int = 0,
     ) -> None:
         self.images: list[LabelledImage] = [i for d in datasets for i in d.images]
         if not self.images:
             raise ValueError("the datasets hold no image; check annotations and file lists")
         self.augment, self.settings, self.seed = augment, targets, seed
-        self.joined, self.contours = joined, contours
+        self.joined, self.origin, self.contours = joined, origin, contours
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -153,14 +156,15 @@ class TrainingViews(Dataset[Sample]):
         return Sample(
             image=change_colors(rng, view.image, augment),
             targets=targets,
-            masks=_masks(labelled, targets),
+            masks=_masks(labelled if self.joined else None, targets),
             image_id=self.images[index].image_id,
             noise=_noise((self.seed, self.epoch, index), len(targets.valid)),
         )
 
     def _view(self, rng: np.random.Generator, index: int, augment: AugmentConfig) -> View:
         image = self.images[index]
-        return make_view(rng, _read_cached(image.path), image.instances, augment)
+        pixels = _read_cached(image.path)
+        return make_view(rng, pixels, image.instances, augment, self.origin)
 
     def _pasted(
         self, rng: np.random.Generator, view: View, count: int, augment: AugmentConfig
@@ -201,10 +205,13 @@ def pick_slots(rng: np.random.Generator, targets: Targets, count: int) -> Target
     return dataclasses.replace(targets, **picked)
 
 
-def _masks(instances: Sequence[Instance], targets: Targets) -> NDArray[np.uint8]:
+def _masks(instances: Sequence[Instance] | None, targets: Targets) -> NDArray[np.uint8]:
+    """Masks of whole instances, or of what the contours enclose if none are given."""
     masks = np.zeros((len(targets.valid), MASK_CELLS, MASK_CELLS), np.uint8)
     for slot in np.flatnonzero(targets.valid):
-        parts = instances[targets.instance_ids[slot]].parts
+        parts: Sequence[Polygon] = [targets.contours[slot].astype(np.float64)]
+        if instances is not None:
+            parts = instances[targets.instance_ids[slot]].parts
         masks[slot] = box_mask(parts, targets.boxes[slot])
     return masks
 

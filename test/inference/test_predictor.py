@@ -17,7 +17,7 @@ from e2ec_core.config import ModelConfig
 from e2ec_core.contours import Contours
 from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_core.inference.postprocess import box_iou
-from e2ec_core.inference.predictor import place, to_image_px
+from e2ec_core.inference.predictor import labels_to_input_px, place, to_image_px
 from e2ec_core.model.build import build_model
 
 SETTINGS = PredictorSettings(short_side=224, long_side=320)
@@ -165,15 +165,29 @@ def test_what_lies_on_a_square_s_edges_comes_back_to_its_edges(size: tuple[int, 
     height, width = placement.content_size or (0, 0)
     factor = np.array([width / size[1], height / size[0]])
     taught = (edges * factor).astype(np.float32)  # edges of the scaled image
-    np.testing.assert_allclose(to_image_px(taught, placement, "fit"), edges - 0.5, atol=1e-4)
+    np.testing.assert_allclose(to_image_px(taught, placement, "corner"), edges - 0.5, atol=1e-4)
 
 
-@pytest.mark.parametrize("rule", ["sbd", "kins", "cityscapes", "coco"])
-def test_published_rules_take_labels_for_centres(rule: Any) -> None:
+RULES = ["fit", "sbd", "kins", "cityscapes", "coco"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("origin", ["corner", "centre"])
+def test_labels_come_back_from_the_input(rule: Any, origin: Any) -> None:
     placement = place((375, 1242), rule, SETTINGS)
     edges = np.array([[100, 100], [100, 150], [150, 150], [150, 100]], np.float64)
-    taught = placement.points_to_input(edges).astype(np.float32)
-    np.testing.assert_allclose(to_image_px(taught, placement, rule), edges - 0.5, atol=1e-3)
+    taught = labels_to_input_px(edges, placement, origin)
+    found = to_image_px(taught.astype(np.float32), placement, origin)
+    np.testing.assert_allclose(found, edges - 0.5, atol=1e-3)
+
+
+def test_the_origin_is_worth_a_quarter_pixel_on_kins() -> None:
+    """Half an image px less half an input px, at about twice the size."""
+    placement = place((375, 1242), "kins", SETTINGS)
+    labels = np.array([[100.0, 100.0]])
+    corner, centre = (labels_to_input_px(labels, placement, o) for o in ("corner", "centre"))
+    scale = 2496 / 1242
+    np.testing.assert_allclose((centre - corner) / scale, (scale - 1) / 2 / scale, atol=1e-6)
 
 
 def test_only_scores_above_the_threshold_are_reported(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from e2ec_core.learning.augment import (
     AugmentConfig,
     View,
     apply_affine,
+    between_centres,
     change_colors,
     draw_affine,
     make_view,
@@ -114,6 +116,73 @@ def test_every_part_of_an_image_can_be_seen(image_size: tuple[int, int]) -> None
         columns, rows = pixels[pixels[:, 2] == 255, :2].T
         seen[rows, columns] = True
     assert seen[1:-1, 1:-1].all()
+
+
+KINS = AugmentConfig(
+    size=(384, 896), base_side=None, scale=(2.0, 2.5), rotation=0.0, crops="published"
+)
+
+
+def _windows(config: AugmentConfig, size: tuple[int, int], count: int = 2000) -> np.ndarray:
+    """Boxes [count, 4] that views show, xyxy in image px with centres at the integers."""
+    rng, focus = np.random.default_rng(0), rectangle(0, 0, size[1], size[0])
+    height, width = config.size
+    corners = np.array([[0.0, 0.0], [width, height]])
+    boxes = []
+    for _ in range(count):
+        matrix = between_centres(draw_affine(rng, config, size, focus))
+        back = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
+        boxes.append(np.sort(apply_affine(back, corners), axis=0).ravel())
+    return np.array(boxes)
+
+
+def test_published_crops_of_kins_never_reach_the_sides() -> None:
+    """Figures of the published pipeline: middles 465..776 of 1242, windows of 358 to 448 px."""
+    windows = _windows(KINS, (375, 1242))
+    middles, widths = windows[:, [0, 2]].mean(axis=1), windows[:, 2] - windows[:, 0]
+    assert windows[:, 0].min() > 240
+    assert windows[:, 2].max() < 1002
+    assert (middles.min(), middles.max()) == (pytest.approx(465), pytest.approx(776))
+    np.testing.assert_allclose([widths.min(), widths.max()], [358.4, 448], atol=0.5)
+    # Uniform in the window's width, not in the scale.
+    assert widths.mean() == pytest.approx((358.4 + 448) / 2, abs=1.5)
+    rows = windows[:, [1, 3]].mean(axis=1)
+    assert (rows.min(), rows.max()) == (pytest.approx(187 - 94), pytest.approx(187 + 93))
+
+
+def test_published_crops_of_sbd_are_cut_from_the_longer_side() -> None:
+    config = replace(KINS, size=(512, 512), base_side=512, scale=(1 / 1.4, 1 / 0.6))
+    windows = _windows(config, (375, 500))
+    widths = windows[:, 2] - windows[:, 0]
+    np.testing.assert_allclose([widths.min(), widths.max()], [300, 700], atol=1)
+    middles = windows[:, [0, 2]].mean(axis=1)
+    assert (middles.min(), middles.max()) == (pytest.approx(250 - 126), pytest.approx(250 + 125))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32))
+def test_pixels_and_outlines_move_alike_in_published_crops(seed: int) -> None:
+    outline = np.array([(70, 60), (60, 100), (130, 110), (140, 50)], np.float64)
+    config = replace(WILD, rotation=0.0, crops="published", min_visible=0.0, min_area=10.0)
+    view = make_view(
+        np.random.default_rng(seed), painted(outline, 150, 200), [instance(outline)], config
+    )
+    seen = view.image[..., 0] > 127
+    assert view.instances
+    expected = np.logical_xor.reduce([mask(p, (128, 160)) for p in view.instances[0].parts])
+    assert (seen & expected).sum() / (seen | expected).sum() > 0.97
+
+
+def test_a_published_flip_takes_labels_for_pixel_centres() -> None:
+    """x becomes width - 1 - x, as pixels do, though labels count from the edge."""
+    config = replace(CONFIG, flip=1.0, crops="published")
+    thing = instance(rectangle(70, 50, 20, 20))
+    image = np.zeros((128, 160, 3), np.uint8)
+    boxes = {}
+    for origin in ("corner", "centre"):
+        view = make_view(np.random.default_rng(5), image, [thing], config, origin)
+        boxes[origin] = view.instances[0].box_xyxy
+    np.testing.assert_allclose(boxes["centre"] - boxes["corner"], [-1, 0, -1, 0], atol=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
@@ -226,6 +295,53 @@ def test_colours_stay_without_change_and_differ_with_it() -> None:
     changed = change_colors(np.random.default_rng(0), image, replace(plain, color=0.4))
     assert changed.dtype == np.uint8
     assert np.abs(changed.astype(int) - image).mean() > 3
+
+
+PUBLISHED_COLORS = replace(CONFIG, color=0.4, blur=0.0, colors="published")
+
+
+def test_published_colours_without_change_add_light_alone() -> None:
+    """Light is N(0, 0.1) along each principal component, its length the component's spread."""
+    grey = np.full((2, 2, 3), 128, np.uint8)
+    config = replace(PUBLISHED_COLORS, color=0.0)
+    shifts = np.array(
+        [
+            change_colors(np.random.default_rng(seed), grey, config)[0, 0].astype(float) - 128
+            for seed in range(3000)
+        ]
+    )
+    # Variances of R, G, B: squares of 25.5 px levels times spread, turned by the components.
+    values = np.array([0.2141788, 0.01817699, 0.00341571])
+    axes = np.array(
+        [
+            [-0.58752847, -0.69563484, 0.41340352],
+            [-0.5832747, 0.00994535, -0.81221408],
+            [-0.56089297, 0.71832671, 0.41158938],
+        ]
+    )[::-1]
+    covariance = axes @ np.diag((25.5 * values) ** 2) @ axes.T
+    np.testing.assert_allclose(np.cov(shifts.T), covariance, rtol=0.08, atol=0.15)
+    assert np.abs(shifts.mean(axis=0)).max() < 0.3
+
+
+def test_published_colours_change_brightness_contrast_and_saturation() -> None:
+    """On grey pixels saturation has no effect, so that means and spreads tell the factors."""
+    levels = np.repeat(np.array([[60, 140]], np.uint8)[..., None], 3, axis=2)
+    gains, spread = [], []
+    for seed in range(600):
+        low, high = change_colors(np.random.default_rng(seed), levels, PUBLISHED_COLORS)[0]
+        gains.append((float(high[1]) - float(low[1])) / 80)
+        spread.append(float(high[1]) + float(low[1]))
+    assert 0.36 - 0.05 < min(gains) < 0.6
+    assert 1.5 < max(gains) < 1.96 + 0.05
+    assert np.mean(gains) == pytest.approx(1.0, abs=0.05)
+    colored = np.tile(np.array([200, 100, 60], np.uint8), (1, 1, 1))
+    differences = [
+        np.ptp(change_colors(np.random.default_rng(s), colored, PUBLISHED_COLORS)[0, 0])
+        for s in range(200)
+    ]
+    assert min(differences) < 90
+    assert max(differences) > 190
 
 
 @pytest.mark.parametrize(

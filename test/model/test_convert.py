@@ -67,6 +67,7 @@ def test_converted_file_holds_config_names_and_the_same_tensors(
         vertices=128,
         evolutions=2,
         placement="kins",
+        label_origin="centre",
         amodal=True,
     )
     assert "non-commercial" in info.card["licence"]
