@@ -175,8 +175,8 @@ def warp_image(image: Image, matrix: Affine, size: Sequence[int]) -> Image:
     """Warps an image; `matrix` speaks of px with edges at the integers, OpenCV of centres."""
     centred = between_centres(matrix)
     shrink = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    if shrink < 0.5:  # bilinear sampling would skip pixels
-        image = np.asarray(cv2.blur(image, (round(1 / shrink),) * 2), np.uint8)
+    if shrink < 0.5:  # bilinear sampling would skip pixels; an even kernel would shift them
+        image = np.asarray(cv2.blur(image, (round(1 / shrink) | 1,) * 2), np.uint8)
     return np.asarray(
         cv2.warpAffine(image, centred, (size[1], size[0]), flags=cv2.INTER_LINEAR), np.uint8
     )

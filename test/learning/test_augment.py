@@ -154,7 +154,7 @@ def test_published_crops_of_sbd_are_cut_from_the_longer_side() -> None:
     config = replace(KINS, size=(512, 512), base_side=512, scale=(1 / 1.4, 1 / 0.6))
     windows = _windows(config, (375, 500))
     widths = windows[:, 2] - windows[:, 0]
-    np.testing.assert_allclose([widths.min(), widths.max()], [300, 700], atol=1)
+    np.testing.assert_allclose([widths.min(), widths.max()], [300, 700], atol=2)
     middles = windows[:, [0, 2]].mean(axis=1)
     assert (middles.min(), middles.max()) == (pytest.approx(250 - 126), pytest.approx(250 + 125))
 
@@ -325,16 +325,18 @@ def test_published_colours_without_change_add_light_alone() -> None:
 
 
 def test_published_colours_change_brightness_contrast_and_saturation() -> None:
-    """On grey pixels saturation has no effect, so that means and spreads tell the factors."""
-    levels = np.repeat(np.array([[60, 140]], np.uint8)[..., None], 3, axis=2)
-    gains, spread = [], []
+    """Grey pixels 40 levels apart: every change is a factor of 0.6 to 1.4 on their difference.
+
+    Saturation goes back to the first grey: 0.36 and 1.96 become 0.1 and 2.34 at most.
+    """
+    levels = np.repeat(np.array([[40, 80]], np.uint8)[..., None], 3, axis=2)
+    gains = []
     for seed in range(600):
         low, high = change_colors(np.random.default_rng(seed), levels, PUBLISHED_COLORS)[0]
-        gains.append((float(high[1]) - float(low[1])) / 80)
-        spread.append(float(high[1]) + float(low[1]))
-    assert 0.36 - 0.05 < min(gains) < 0.6
-    assert 1.5 < max(gains) < 1.96 + 0.05
-    assert np.mean(gains) == pytest.approx(1.0, abs=0.05)
+        gains.append((float(high[1]) - float(low[1])) / 40)
+    assert 0.05 < min(gains) < 0.5
+    assert 1.6 < max(gains) < 2.4
+    assert np.mean(gains) == pytest.approx(1.0, abs=0.04)
     colored = np.tile(np.array([200, 100, 60], np.uint8), (1, 1, 1))
     differences = [
         np.ptp(change_colors(np.random.default_rng(s), colored, PUBLISHED_COLORS)[0, 0])

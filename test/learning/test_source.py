@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
-from e2ec_core.learning.config import DataConfig
-from e2ec_core.learning.source import load_data, load_labels, split_names
+from e2ec_core.data.coco import CocoDataset, Instance, read_coco
+from e2ec_core.geometry import Polygon, signed_area
+from e2ec_core.learning.config import DataConfig, TrainConfig, read_train_config
+from e2ec_core.learning.source import load_data, load_labels, make_views, split_names
+from e2ec_core.learning.targets import Targets
 
 NAMES = ("disc", "box")
 
@@ -68,3 +76,98 @@ def test_missing_images_stop_a_run_or_are_skipped_and_counted(
     assert len(data) == 4
     assert data.problems["image file that is missing"] == 2
     assert len(content["images"]) == 6
+
+
+STILL = {"size": [128, 160], "base_side": None, "scale": [1.0, 1.0], "rotation": 0.0, "flip": 0.0}
+LETTER_C = np.array(
+    [(0, 0), (0, 100), (100, 100), (100, 80), (20, 80), (20, 20), (100, 20), (100, 0)], np.float64
+)
+
+
+def _bar(x: float, width: float) -> Polygon:
+    return np.array([[x, 20], [x, 100], [x + width, 100], [x + width, 20]], np.float64)
+
+
+def _targets(
+    config: TrainConfig, shapes_dir: Path, outlines: tuple[Polygon, ...], **loss: Any
+) -> Targets:
+    """What a run learns of one object on the first image, seen as it is."""
+    config = replace(config, loss=replace(config.loss, **loss))
+    data = read_coco(shapes_dir / "instances.json", shapes_dir / "images")
+    image = replace(data.images[0], instances=(Instance(class_id=0, parts=outlines),))
+    return make_views(config, [replace(data, images=[image])])[0].targets
+
+
+@pytest.fixture
+def still(tiny_run: Callable[..., TrainConfig]) -> TrainConfig:
+    """A run that sees its images unchanged, with contours of 128 vertices."""
+    model = {"class_names": ["disc", "box"], "vertices": 128}
+    return tiny_run(model=model, augment=STILL | {"paste": 0})
+
+
+def test_alignment_winds_once_or_as_published(still: TrainConfig, shapes_dir: Path) -> None:
+    ours = _targets(still, shapes_dir, (LETTER_C + 10,)).contours[0]
+    assert signed_area(ours) == pytest.approx(-5200, rel=0.01)
+    published = _targets(still, shapes_dir, (LETTER_C + 10,), alignment="published").contours[0]
+    assert signed_area(published) == pytest.approx(-2 * 5200, rel=0.05)
+
+
+def test_parts_are_joined_or_apart_or_the_largest(still: TrainConfig, shapes_dir: Path) -> None:
+    parts = (_bar(20, 30), _bar(90, 20))
+    boxes = {}
+    for rule in ("joined", "each", "largest"):
+        found = _targets(still, shapes_dir, parts, parts=rule)
+        boxes[rule] = found.boxes[found.valid].tolist()
+    first, second = [20, 20, 50, 100], [90, 20, 110, 100]
+    assert boxes == {
+        "joined": [[20, 20, 110, 100]],
+        "each": [first, second],
+        "largest": [first],
+    }
+
+
+def test_contours_end_at_the_border(still: TrainConfig, shapes_dir: Path) -> None:
+    assert _targets(still, shapes_dir, (_bar(90, 100),)).boxes[0, 2] == 160
+    assert _targets(still, shapes_dir, (_bar(90, 100),), border=4.0).boxes[0, 2] == 156
+
+
+def _published_flags(path: Path) -> dict[str, Any]:
+    """The settings that a config's comment names for training as published."""
+    comment = path.read_text().split("Training as published:\n")[1].split("model:")[0]
+    words = shlex.split(comment.replace("#", "").replace("\\", ""))
+    keys, values = words[::2], words[1::2]
+    assert all(key.startswith("--") for key in keys)
+    return {
+        key.removeprefix("--"): yaml.safe_load(value)
+        for key, value in zip(keys, values, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", ["kins", "sbd", "cityscapes", "coco", "coco_sgd"])
+def test_every_config_tells_how_to_train_as_published(
+    repo_dir: Path, shapes_dir: Path, name: str
+) -> None:
+    path = repo_dir / "config" / "training" / f"{name}.yaml"
+    ours, published = read_train_config(path), read_train_config(path, _published_flags(path))
+    data: CocoDataset = read_coco(shapes_dir / "instances.json", shapes_dir / "images")
+    for config, rules in ((ours, ("monotone", "each")), (published, ("published", "each"))):
+        views = make_views(config, [data])
+        assert (views.settings.alignment, views.settings.parts) == rules
+        sample = views[0]
+        height, width = config.augment.size
+        assert sample.image.shape == (height, width, 3)
+        right, bottom = sample.targets.contours.reshape(-1, 2).max(axis=0)
+        border = 4 if config is published else 0
+        assert right <= width - border
+        assert bottom <= height - border
+    views = make_views(published, [data])
+    assert (views.settings.border, views.joined, views.origin) == (4, False, "centre")
+    assert (views.augment.crops, views.augment.colors) == ("published", "published")
+    assert published.loss.before_matching == "none"
+    assert make_views(ours, [data]).joined
+    assert (ours.augment.crops, ours.model.label_origin) == ("anywhere", "corner")
+    if name == "kins":
+        assert published.optimizer.gamma == 0.25
+    if name == "cityscapes":
+        assert published.epochs == 200
+        assert published.optimizer.milestones == (80, 120, 150)

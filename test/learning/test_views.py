@@ -135,6 +135,7 @@ def test_what_views_teach_is_what_the_placement_undoes(rule: Any, origin: Any, c
     size, box = (375, 1242), np.array([[600, 170], [600, 210], [660, 210], [660, 170.0]])
     picture = np.zeros((*size, 3), np.uint8)
     picture[170:210, 600:660] = 255
+    picture = cv2.GaussianBlur(picture, (0, 0), 4)  # so that sampling keeps the centre
     placement = place(size, rule, PredictorSettings(short_side=0, long_side=2048))
     scale = placement.to_input[0, 0]
     augment = AugmentConfig(
@@ -150,7 +151,7 @@ def test_what_views_teach_is_what_the_placement_undoes(rule: Any, origin: Any, c
     taught = view.instances[0].parts[0].mean(axis=0) - _centre_of(view.image)
     seen = _centre_of(place_image(picture, placement))
     found = to_image_px((seen + taught).astype(np.float32), placement, origin)
-    np.testing.assert_allclose(found, box.mean(axis=0) - 0.5, atol=0.01)
+    np.testing.assert_allclose(found, box.mean(axis=0) - 0.5, atol=0.015)
     other: Any = "centre" if origin == "corner" else "corner"
     wrong = to_image_px((seen + taught).astype(np.float32), placement, other) - found
     np.testing.assert_allclose(np.abs(wrong), abs(1 / scale - 1) / 2, atol=0.01)
