@@ -97,7 +97,7 @@ class CityscapesEvaluator:
         return numbers
 
     def _averages(self) -> dict[str, Any]:
-        script = _import_script()
+        script = import_script()
         settings = copy.copy(script.args)
         root = Path(self._folder.name).absolute()
         settings.quiet, settings.predictionPath = True, str(root)
@@ -138,7 +138,12 @@ def _precision(script: Any, matches: dict[str, Any], settings: Any) -> NDArray[n
     return values
 
 
-def _import_script() -> Any:
+def import_script() -> Any:
+    """The official script.
+
+    Raises:
+        ImportError: cityscapesscripts is not installed.
+    """
     try:
         return importlib.import_module(_SCRIPT)
     except ImportError as error:

@@ -57,6 +57,11 @@ class ProtocolSettings:
             choices = ", ".join(get_args(DatasetName))
             raise ValueError(f"protocol is {self.protocol!r}; choose one of {choices}")
 
+    @property
+    def headline(self) -> str:
+        """Name of the one number by which models are compared; of SBD it is AP_vol."""
+        return "cityscapes/AP" if self.protocol == "cityscapes" else "mask/AP"
+
 
 class ContourBoxes:
     """Lets an evaluator see the boxes around contours even if the detector has its own."""

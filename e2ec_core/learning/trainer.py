@@ -33,7 +33,8 @@ class Progress:
         epoch: finished epochs.
         position: finished steps of the present epoch.
         validated: epochs after the last of which the validation is done.
-        best: best mask AP of the last stage; None before the first validation.
+        best: best AP of the last stage by the validation set's own rules; None before the first
+            validation.
         seconds: spent on the present epoch.
         sums: of the loss terms over the present epoch's steps.
     """
@@ -70,6 +71,9 @@ class Trainer:
         self.model.detector.requires_grad_(not config.freeze_detector)
         synchronise_norms(self.model, self.process)
         self.views = make_views(config, read_training_data(config))
+        self.validation: Validation | None = None
+        if config.validation and self.process.is_first:  # early, so that errors come early
+            self.validation = Validation(config, self.process)
         self.stepper = Stepper(self.model, config, self.process)
         self.steps_per_epoch = steps_per_epoch(len(self.views), config.batch_size)
         self.progress = Progress()
@@ -178,20 +182,20 @@ class Trainer:
         if progress.epoch <= progress.validated:
             return
         progress.validated = progress.epoch
-        if self.process.is_first:
-            self._validate()
+        if self.validation:
+            self._validate(self.validation)
             self.save()
         self.process.wait()
 
-    def _validate(self) -> None:
-        validation, model = Validation(self.config, self.process), self.best_model()
+    def _validate(self, validation: Validation) -> None:
+        model = self.best_model()
         rows = validation.measure(model)
         final = rows[-1]
         numbers = {f"final {k}": v for k, v in final.items() if isinstance(v, float)}
         record = {"epoch": self.progress.epoch, "validation": rows} | numbers
         self.folder.log(self.step, record, title="validation")
         self._say(" ".join(f"{name} {value}" for name, value in final.items()))
-        precision = float(final["mask/AP"])
+        precision = float(final.get(validation.headline, 0.0))
         if self.progress.best is None or precision > self.progress.best:
             self.progress.best = precision
             self.folder.save_weights("best", model)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.checkpoint import CheckpointInfo
+from e2ec_core.data.class_names import DatasetName
 from e2ec_core.data.coco import CocoDataset, read_image
+from e2ec_core.evaluation.cityscapes import import_script
+from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
+from e2ec_core.evaluation.report import COLUMNS
 from e2ec_core.evaluation.run import StageScores, evaluate_stages, restrict_ground_truth
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.inference.predictor import Predictor, PredictorSettings
@@ -21,7 +27,10 @@ _DRAWN_SCORE = 0.3
 
 
 class Validation:
-    """The validation set of a run.
+    """The validation set of a run, measured by the rules of its format.
+
+    Cityscapes' rules need cityscapesscripts and the official instance ids; where they cannot be
+    had, COCO's stand in, which is printed.
 
     Args:
         config: the run, with a validation set.
@@ -35,17 +44,33 @@ class Validation:
         assert config.validation is not None
         self.config, self.process = config, process
         self.data: CocoDataset
-        self.data, self.content = load_labels(
+        self.data, content = load_labels(
             config.validation,
             config.model.class_names,
             held_out=config.validation.hold_out > 0,
         )
+        for line in self.data.problems.summary():
+            print(f"{config.validation.annotations}: {line}", flush=True)
+        self.truth = restrict_ground_truth(content, self.data)
+        self.annotations = Path(config.validation.annotations)
+        self.rules = self._find_rules(config.validation.format)
+
+    @property
+    def headline(self) -> str:
+        """Name of the number that `best` goes by."""
+        return self.rules.headline
 
     def measure(self, model: E2EC) -> list[dict[str, str | float]]:
-        """AP and IoU of every stage, the last stage last."""
-        truth = restrict_ground_truth(self.content, self.data)
-        rows = evaluate_stages(self._predictor(model, 0.0), self.data, truth, groups={})
-        return [_brief(row) for row in rows]
+        """AP and IoU of every stage, the last stage last; numbers that do not exist are absent."""
+        rows = evaluate_stages(
+            self._predictor(model, 0.0),
+            self.data,
+            self.truth,
+            groups={},
+            protocol=self.rules,
+            annotations=self.annotations,
+        )
+        return [_brief(row, self.rules.protocol) for row in rows]
 
     def draw(self, model: E2EC, count: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Names and pictures (uint8 RGB) of the first images with the contours found in them."""
@@ -55,6 +80,18 @@ class Validation:
             contours = predictor(pixels).contours
             drawn = draw_contours(pixels, contours, self.config.model.class_names)
             yield f"{image.image_id}_{image.path.stem}", drawn
+
+    def _find_rules(self, dataset: DatasetName) -> ProtocolSettings:
+        rules = ProtocolSettings(protocol=dataset)
+        if dataset != "cityscapes":
+            return rules
+        try:
+            import_script()
+            make_evaluator(rules, self.truth, self.data.class_names, annotations=self.annotations)
+        except (ImportError, ValueError) as error:
+            print(f"validation: by COCO's rules, not Cityscapes': {error}", flush=True)
+            return ProtocolSettings()
+        return rules
 
     def _predictor(self, model: E2EC, score: float) -> Predictor:
         augment = self.config.augment
@@ -68,7 +105,8 @@ class Validation:
         return Predictor(model, info, device=self.process.device, settings=settings)
 
 
-def _brief(row: StageScores) -> dict[str, str | float]:
-    numbers = {name: row.precision[name] for name in ("mask/AP", "mask/AP50", "box/AP")}
+def _brief(row: StageScores, protocol: DatasetName) -> dict[str, str | float]:
+    numbers = {name: row.precision[name] for name, _ in COLUMNS[protocol]}
     numbers["IoU in true boxes"] = row.given_boxes_iou["all"]
-    return {"stage": row.stage} | {name: round(value, 4) for name, value in numbers.items()}
+    measured = {name: round(v, 4) for name, v in numbers.items() if not math.isnan(v)}
+    return {"stage": row.stage} | measured
