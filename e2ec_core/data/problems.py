@@ -18,6 +18,7 @@ IMAGE_TWICE = "image that is listed twice"
 NO_NUMBERS = "polygon that is no list of numbers"
 FEW_POINTS = "polygon with fewer than three points"
 NOT_FINITE = "polygon with a coordinate that is not finite"
+TOO_FAR = "polygon with a coordinate beyond a million px"
 REPEATED = "polygon with repeated vertices"
 CROSSING = "polygon that crosses itself"
 NO_AREA = "polygon of zero area"
@@ -39,6 +40,7 @@ HANDLING: Mapping[str, Handling] = MappingProxyType(
         NO_NUMBERS: "left out",
         FEW_POINTS: "left out",
         NOT_FINITE: "left out",
+        TOO_FAR: "left out",
         REPEATED: "repaired",
         CROSSING: "repaired",
         NO_AREA: "left out",

@@ -36,6 +36,7 @@ NAN = float("nan")
         ([5, 5, 5, 5, 9, 9, 9, 9], defects.FEW_POINTS, 0),
         ([1, 2, NAN, 4, 5, 9], defects.NOT_FINITE, 0),
         ([1, 2, float("inf"), 4, 5, 9], defects.NOT_FINITE, 0),
+        ([1, 2, 1e200, 4, 5, 9], defects.TOO_FAR, 0),
         (["a", "b", "c", "d", "e", "f"], defects.NO_NUMBERS, 0),
         ({"x": 1}, defects.NO_NUMBERS, 0),
         ([[1, 2], [3]], defects.NO_NUMBERS, 0),
@@ -135,8 +136,35 @@ def test_cocos_tools_draw_the_same_mask_from_its_outlines() -> None:
         assert (np.asarray(filled) > 0).sum() - blobs.sum() == holes
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 9))
+def test_run_lengths_are_read_as_pycocotools_writes_them(runs: list[int], height: int) -> None:
+    coco_mask = pytest.importorskip("pycocotools.mask")
+    flat = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
+    width = len(flat) // height
+    if not width:
+        return
+    mask = np.asfortranarray(flat[: width * height].reshape(height, width))
+    rle, problems = coco_mask.encode(mask), Problems()
+    for counts in (rle["counts"], rle["counts"].decode()):
+        found = decode_run_lengths(
+            {"size": [height, width], "counts": counts}, (height, width), problems, ""
+        )
+        np.testing.assert_array_equal(found, mask)
+    assert not problems
+
+
+def test_long_run_lengths_are_read() -> None:
+    coco_mask = pytest.importorskip("pycocotools.mask")
+    mask = np.zeros((3000, 2000), np.uint8, order="F")
+    mask[7:2990, 300:1500] = 1
+    mask[::700] = 0
+    rle = coco_mask.encode(mask)
+    found = decode_run_lengths(rle, (3000, 2000), Problems(), "")
+    np.testing.assert_array_equal(found, mask)
+
+
 def test_run_lengths_that_do_not_fit_are_counted() -> None:
-    pytest.importorskip("pycocotools")
     broken = (
         {"size": [60, 80]},
         {"counts": [4800]},
@@ -144,6 +172,16 @@ def test_run_lengths_that_do_not_fit_are_counted() -> None:
         {"size": [60, 80], "counts": [99999]},
         {"size": [60, 80], "counts": ["a"]},
         {"size": [60, 80], "counts": 3},
+        {"size": None, "counts": [4800]},
+        {"size": [60, 80], "counts": None},
+        {"size": [60, 80], "counts": []},
+        {"size": [60, 80], "counts": [-100, 4900]},
+        {"size": [60, 80], "counts": [0.5, 4799.5]},
+        {"size": [60, 80], "counts": [[1], [2, 3]]},
+        {"size": [60, 80], "counts": ""},
+        {"size": [60, 80], "counts": "11"},  # ends early
+        {"size": [60, 80], "counts": "PPP"},  # breaks off
+        {"size": [60, 80], "counts": "\u00e4"},
     )
     problems = Problems()
     for rle in broken:
