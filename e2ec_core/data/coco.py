@@ -123,18 +123,21 @@ def read_content(annotations: str | Path) -> Content:
 
 
 def check_content(content: Any, source: str, format_name: str) -> None:
-    """Makes sure of the keys that are needed.
+    """Makes sure of the keys that are needed, of ids that can be looked up and of image sizes.
 
     Raises:
-        ValueError: naming the key that is missing.
+        ValueError: naming what is missing or wrong.
     """
     try:
         for part, needed in _NEEDED.items():
             for entry in content[part]:
                 if missing := needed - set(entry):
                     raise KeyError(f"{min(missing)} of one of the {part}")
-        {category["id"]: category["name"] for category in content["categories"]}
-    except (KeyError, TypeError) as error:
+                hash(tuple(entry[key] for key in needed))
+        for image in content["images"]:
+            if min(int(image["height"]), int(image["width"])) < 1:
+                raise ValueError(f"image {image['file_name']!r} has no size")
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{source!r} is not {format_name}: {error}") from error
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..data.coco import NO_CATEGORY, CocoDataset
+from ..data.outlines import FARTHEST, decode_run_lengths
+from ..data.problems import Problems
 from .contour_iou import annotation_to_rle
 
 
@@ -49,9 +51,10 @@ def _complete(
     segmentation = label.get("segmentation")
     if isinstance(segmentation, list):
         segmentation = [flat for flat in segmentation if _is_polygon(flat)]
-    elif not isinstance(segmentation, dict) or list(segmentation.get("size", ())) != [*size]:
-        return None
-    if not segmentation:
+    elif isinstance(segmentation, dict):
+        mask = decode_run_lengths(segmentation, size, Problems(), "")
+        segmentation = None if mask is None else segmentation
+    if not segmentation or not isinstance(segmentation, (list, dict)):
         return None
     complete = {"id": number, "iscrowd": 0, **label, "segmentation": segmentation}
     if "area" in complete and "bbox" in complete:
@@ -79,5 +82,5 @@ def _is_polygon(flat: Any) -> bool:
         values.ndim == 1
         and values.size >= 6
         and values.size % 2 == 0
-        and bool(np.isfinite(values).all())
+        and bool((np.abs(values) <= FARTHEST).all())
     )
