@@ -1,4 +1,4 @@
-"""Reading published E2EC checkpoints into this project's model and weights file.
+"""Reading others' weights into this project's files: published E2EC checkpoints, and DLA-34.
 
 The published weights come under their authors' terms, which forbid commercial use; who converts
 them is bound by those.
@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from e2ec_core.checkpoint import CheckpointError, save_checkpoint
+from e2ec_core.checkpoint import CheckpointError, load_state, save_checkpoint
 from e2ec_core.config import ModelConfig
 from e2ec_core.data.class_names import CLASS_NAMES, DatasetName
 from e2ec_core.model.build import build_model
+from e2ec_core.model.dla import DLA34
 from e2ec_core.model.e2ec import E2EC
 
 TERMS = "published E2EC weights: non-commercial use only, under their authors' terms"
@@ -70,8 +73,42 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if the file is missing, broken, holds code, or holds no tensors.
     """
+    renamed = {
+        name.replace(".conv_offset.", ".conv_offset_mask."): tensor
+        for name, tensor in read_tensors(path).items()
+    }
+    return {name: tensor for name, tensor in renamed.items() if not _DEAD.match(name)}
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a PyTorch or safetensors file by name, floating ones as float32.
+
+    Prefixes `module.` and `net.` are removed. Only tensors and plain containers are unpickled.
+
+    Raises:
+        CheckpointError: if the file is missing, broken, holds code, or holds no tensors.
+    """
+    content = _read_file(path)
+    if isinstance(content, Mapping):
+        content = content.get("net", content)
+    tensors: dict[str, Tensor] = {}
+    for key, value in content.items() if isinstance(content, Mapping) else ():
+        if isinstance(key, str) and isinstance(value, Tensor):
+            name = re.sub(r"^(?:module\.|net\.)+", "", key)
+            tensors[name] = value.float() if value.is_floating_point() else value
+    if not tensors:
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} holds no tensors by name; a published one is "
+            "{'net': {name: tensor}}"
+        )
+    return tensors
+
+
+def _read_file(path: str | Path) -> Any:
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        if Path(path).suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {str(path)!r} does not exist; give its path") from error
     except pickle.UnpicklingError as error:
@@ -79,26 +116,11 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
             f"checkpoint {str(path)!r} is not a PyTorch file of tensors and plain values only; "
             "nothing else is read, since it could run code"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).split(". ")[0] or type(error).__name__
         raise CheckpointError(
             f"checkpoint {str(path)!r} cannot be read ({reason}); copy it again"
         ) from error
-    if isinstance(content, Mapping):
-        content = content.get("net", content)
-    tensors: dict[str, Tensor] = {}
-    for key, value in content.items() if isinstance(content, Mapping) else ():
-        if isinstance(key, str) and isinstance(value, Tensor):
-            name = re.sub(r"^(?:module\.|net\.)+", "", key)
-            name = name.replace(".conv_offset.", ".conv_offset_mask.")
-            if not _DEAD.match(name):
-                tensors[name] = value.float() if value.is_floating_point() else value
-    if not tensors:
-        raise CheckpointError(
-            f"checkpoint {str(path)!r} holds no tensors by name; a published one is "
-            "{'net': {name: tensor}}"
-        )
-    return tensors
 
 
 def infer_config(
@@ -193,3 +215,44 @@ def convert_checkpoint(
     card = {"converted_from": Path(source).name, "dataset": dataset, "licence": TERMS}
     save_checkpoint(destination, model, config, card=card, dtype=torch.float32)
     return config
+
+
+def convert_backbone(
+    source: str | Path, destination: str | Path, *, flip_channels: bool = True
+) -> int:
+    """Convert DLA-34 as trained on ImageNet into a weights file to start a run from.
+
+    It holds the backbone alone: `start_part: backbone` takes it.
+
+    Args:
+        source: `.safetensors` or PyTorch file with the names of timm's `dla34` and of its authors'
+            file. Its classifier is left out.
+        destination: `.safetensors` file to write.
+        flip_channels: turn the first layer round, from the RGB of ImageNet to the BGR that
+            `e2ec_dla34` feeds it; the published model started from the layer as it is.
+
+    Returns:
+        The number of weights.
+
+    Raises:
+        CheckpointError: if the file cannot be read, or with the list of what does not fit.
+    """
+    backbone = DLA34()
+    own = backbone.state_dict()
+    # Files from before PyTorch 0.4.1 do not count batches; nothing here needs the count.
+    state = {key: own[key] for key in own if key.endswith("num_batches_tracked")}
+    state |= {
+        name: tensor
+        for name, tensor in read_tensors(source).items()
+        if not _DEAD.match(f"dla.base.{name}")
+    }
+    load_state(backbone, state, str(source))
+    if flip_channels:
+        first = backbone.base_layer[0]
+        assert isinstance(first, nn.Conv2d)
+        first.weight.data = first.weight.data.flip(1)
+    holder = nn.ModuleDict({"detector": nn.ModuleDict({"backbone": backbone})})
+    config = ModelConfig(preset="e2ec_dla34", class_names=("none",))
+    card = {"converted_from": Path(source).name, "part": "backbone"}
+    save_checkpoint(destination, holder, config, card=card, dtype=torch.float32)
+    return sum(p.numel() for p in backbone.parameters())

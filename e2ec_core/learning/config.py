@@ -151,8 +151,8 @@ class TrainConfig:
         validation: set on which AP is measured; None measures none.
         output: folder of the run.
         start: checkpoint to start from; None starts from random weights.
-        start_part: what is taken from it: all, or the detector alone. Classes are matched by name;
-            those that the checkpoint lacks start afresh.
+        start_part: what is taken from it: all, or the detector or its backbone alone. Classes are
+            matched by name; those that the checkpoint lacks start afresh.
         freeze_detector: keep backbone, neck, heatmap and boxes as they are.
         augment: how views are drawn.
         loss: terms of the loss.

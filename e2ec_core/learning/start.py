@@ -1,4 +1,4 @@
-"""Starting a run from a checkpoint: of all of the model, or of its detector, for other classes."""
+"""Starting a run from a checkpoint: of all of the model, its detector or backbone alone."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from e2ec_core.checkpoint import load_state, read_checkpoint
 from e2ec_core.config import ModelConfig
 from e2ec_core.model.e2ec import E2EC
 
-StartPart = Literal["all", "detector"]
+StartPart = Literal["all", "detector", "backbone"]
 
 
 def load_start(model: E2EC, config: ModelConfig, start: str, part: StartPart) -> None:
-    """Loads a checkpoint, or the detector it holds, into a fresh model.
+    """Loads a checkpoint, or the detector or backbone it holds, into a fresh model.
 
     The heatmap's channels are taken by class name; those of classes that the checkpoint does not
     know keep their fresh weights.
@@ -34,9 +34,10 @@ def load_start(model: E2EC, config: ModelConfig, start: str, part: StartPart) ->
     if part == "all":
         load_state(model, state, start)
         return
-    prefix = "detector."
-    detector = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    load_state(model.detector, detector, start)
+    module = "detector" if part == "detector" else "detector.backbone"
+    prefix = f"{module}."
+    taken = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    load_state(model.get_submodule(module), taken, start)
 
 
 def match_classes(
