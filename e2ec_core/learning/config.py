@@ -148,7 +148,7 @@ class TrainConfig:
     Attributes:
         model: architecture and class names.
         train: sets of images that are learnt.
-        validation: set on which AP is measured; None measures none.
+        validation: set on which AP is measured, by the rules of its format; None measures none.
         output: folder of the run.
         start: checkpoint to start from; None starts from random weights.
         start_part: what is taken from it: all, or the detector or its backbone alone. Classes are
