@@ -26,7 +26,11 @@ def main() -> None:
     try:
         if arguments.format == "kins":
             path = write_kins_dataset(
-                scenes, arguments.out, arguments.split, max_occlusion=arguments.max_occlusion
+                scenes,
+                arguments.out,
+                arguments.split,
+                max_occlusion=arguments.max_occlusion,
+                min_area=arguments.min_area,
             )
         else:
             path = write_coco_dataset(
@@ -35,6 +39,7 @@ def main() -> None:
                 arguments.split,
                 segmentation=arguments.segmentation,
                 max_occlusion=arguments.max_occlusion,
+                min_area=arguments.min_area,
             )
     except (ValueError, OSError) as error:
         raise SystemExit(f"make_scenes: {error}") from error
@@ -67,6 +72,9 @@ def _parse() -> argparse.Namespace:
         default=0.95,
         metavar="SHARE",
         help="leave out objects hidden by more than this share (0 to 1)",
+    )
+    parser.add_argument(
+        "--min-area", type=_natural, default=0, metavar="PX2", help="leave out smaller objects"
     )
     parser.add_argument("--size", type=_size, default=(640, 384), metavar="WxH", help="px")
     return parser.parse_args()

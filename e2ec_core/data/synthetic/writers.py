@@ -33,6 +33,7 @@ def write_coco_dataset(
     *,
     segmentation: Segmentation = "amodal",
     max_occlusion: float = 0.95,
+    min_area: float = 0.0,
 ) -> Path:
     """Write images and a COCO annotation file.
 
@@ -47,6 +48,7 @@ def write_coco_dataset(
         split: Name of the subset.
         segmentation: Whole outlines or visible parts.
         max_occlusion: Objects hidden by more than this share are left out.
+        min_area: Objects with smaller outlines are left out, px^2.
 
     Returns:
         The annotation file.
@@ -68,11 +70,16 @@ def write_coco_dataset(
                 )
 
     names = {category: name for name, category in STREET_CLASSES.items()}
-    return _write(scenes, folder, split, names, annotate, max_occlusion)
+    return _write(scenes, folder, split, names, annotate, max_occlusion, min_area)
 
 
 def write_kins_dataset(
-    scenes: Iterable[SyntheticScene], folder: Path, split: str, *, max_occlusion: float = 0.95
+    scenes: Iterable[SyntheticScene],
+    folder: Path,
+    split: str,
+    *,
+    max_occlusion: float = 0.95,
+    min_area: float = 0.0,
 ) -> Path:
     """Write images and an annotation file in the form of the KINS data set.
 
@@ -102,7 +109,7 @@ def write_kins_dataset(
                 },
             )
 
-    return _write(scenes, folder, split, KINS_CATEGORIES, annotate, max_occlusion)
+    return _write(scenes, folder, split, KINS_CATEGORIES, annotate, max_occlusion, min_area)
 
 
 def _kins_objects(scene: SyntheticScene) -> Iterator[list[SyntheticInstance]]:
@@ -182,6 +189,7 @@ def _write(
     categories: dict[int, str],
     annotate: Callable[[SyntheticScene], Iterator[tuple[SyntheticInstance, Annotation]]],
     max_occlusion: float,
+    min_area: float,
 ) -> Path:
     pictures = folder / split
     pictures.mkdir(parents=True, exist_ok=True)
@@ -193,7 +201,7 @@ def _write(
         _save(pictures / name, scene.image_rgb)
         images.append({"id": number, "file_name": name, "width": width, "height": height})
         for instance, fields in annotate(scene):
-            if instance.occlusion <= max_occlusion:
+            if instance.occlusion <= max_occlusion and fields["area"] >= min_area:
                 numbered = {"id": len(annotations) + 1, "image_id": number}
                 annotations.append({**numbered, **_facts(instance), **fields})
     target = folder / "annotations" / f"instances_{split}.json"
