@@ -80,8 +80,9 @@ TWO = Row("directions2", {"loss.directions": 2} | SMOOTH_L1, paper=(58.9, 17.1))
 EIGHT = Row("directions8", {"loss.directions": 8} | SMOOTH_L1, paper=(58.4, 17.2))
 CHAMFER = Row("chamfer", {"loss.last_stage": "chamfer"}, paper=(58.2, 18.4))
 PUBLISHED_START = Row("untrained_last", {"loss.before_matching": "none"})
+WINDING = Row("published_alignment", {"loss.alignment": "published"})
 NO_DEFORMATION = Row("no_deformation", {"model.deformation": "none"})
-OTHER_ROWS = (EIGHT, TWO, CHAMFER, PUBLISHED_START, NO_DEFORMATION)
+OTHER_ROWS = (EIGHT, TWO, CHAMFER, PUBLISHED_START, WINDING, NO_DEFORMATION)
 TABLES = {
     "Components (Table 1a)": {"Baseline": BASELINE, "+Arch": ARCH, "+MDA": MDA, "+DML": DML},
     "Alignment directions M (Table 1b)": {"1": ARCH, "2": TWO, "4": MDA, "8": EIGHT},
@@ -93,6 +94,7 @@ TABLES = {
     "Choices of this project": {
         "as it is": DML,
         "last evolution without loss until matching begins (published)": PUBLISHED_START,
+        "alignment that may wind twice (published)": WINDING,
         "without global deformation": NO_DEFORMATION,
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -74,6 +75,18 @@ def test_occlusion_limit_leaves_hidden_objects_out(
     assert content["annotations"]
     assert max(a["occlusion"] for a in content["annotations"]) <= 0.3
     assert any(i.occlusion > 0.3 for scene in scenes for i in scene.instances)
+
+
+@pytest.mark.parametrize("write", [write_coco_dataset, write_kins_dataset])
+def test_tiny_objects_can_go_unlabelled(
+    scenes: list[SyntheticScene], tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    areas = [
+        [float(a["area"]) for a in json.loads(path.read_text())["annotations"]]
+        for path in (write(scenes, tmp_path, "all"), write(scenes, tmp_path, "v", min_area=300))
+    ]
+    assert sorted(areas[1]) == sorted(area for area in areas[0] if area >= 300)
+    assert 0 < len(areas[1]) < len(areas[0])
 
 
 def test_kins_file_holds_whole_and_visible_shapes(
