@@ -38,6 +38,10 @@ class ModelConfig:
             pixels; or its `centre`, as the published model was trained: off by half a source px
             less half an input px, which is undone in its contours.
         amodal: True when trained on outlines that continue behind occluders (KINS).
+        components: find the visible parts of an object inside its box and give each a contour
+            (the paper's rows marked `*`, for Cityscapes).
+        unsplit_classes: classes whose objects keep one contour all the same; names that the model
+            does not have do not matter (Deep Snake: person and rider).
     """
 
     preset: Preset = "e2ec_lite"
@@ -49,6 +53,8 @@ class ModelConfig:
     placement: PlacementRule = "fit"
     label_origin: LabelOrigin = "corner"
     amodal: bool = False
+    components: bool = False
+    unsplit_classes: tuple[str, ...] = ("person", "rider")
 
     def __post_init__(self) -> None:
         if self.preset not in typing.get_args(Preset):
@@ -62,6 +68,12 @@ class ModelConfig:
             raise ValueError(f"vertices is {self.vertices}; a contour needs at least 8")
         if not 0 <= self.evolutions <= 8:
             raise ValueError(f"evolutions is {self.evolutions}; choose 0 to 8")
+
+    @property
+    def unsplit_ids(self) -> tuple[int, ...]:
+        """Ids of the `unsplit_classes`; none without components."""
+        ids = (i for i, name in enumerate(self.class_names) if name in self.unsplit_classes)
+        return tuple(ids) if self.components else ()
 
     @property
     def contour_vertices(self) -> int:

@@ -63,6 +63,8 @@ class LossConfig:
         before_matching: loss of the last evolution until then: smooth_l1, or none as published.
         box_units: measure contours in 1/64 of their box instead of input px.
         box: factor of the box head's smooth L1, for detectors that have one and are trained.
+        component_heat: factor of the component centres' focal loss, for models with components.
+        component_size: factor of the component sizes' smooth L1 (Deep Snake: 0.1).
         mask: factor of the auxiliary region mask.
         contour_iou: factor of 1 - IoU of the last contour.
     """
@@ -79,6 +81,8 @@ class LossConfig:
     before_matching: Literal["smooth_l1", "none"] = "smooth_l1"
     box_units: bool = False
     box: float = 0.1
+    component_heat: float = 1.0
+    component_size: float = 0.1
     mask: float = 1.0
     contour_iou: float = 1.0
 

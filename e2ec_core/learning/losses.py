@@ -36,12 +36,33 @@ class Counts(NamedTuple):
     """Key vertices of all instances."""
     centres: Tensor
     """Cells of the heatmap that are exactly 1."""
+    objects: Tensor
+    """Whole objects: `instances`, unless these are components of objects."""
+    components: Tensor
+    """Cells of the component maps that are exactly 1."""
 
 
-def count_targets(heatmap: Tensor, keys: Tensor, valid: Tensor) -> Counts:
-    """Counts of one batch: [B, C, h, w], bool [B, K, N] and bool [B, K]."""
+def count_targets(
+    heatmap: Tensor,
+    keys: Tensor,
+    valid: Tensor,
+    objects: Tensor | None = None,
+    component_heat: Tensor | None = None,
+) -> Counts:
+    """Counts of one batch.
+
+    Args:
+        heatmap: [B, C, h, w].
+        keys: bool [B, K, N].
+        valid: bool [B, K].
+        objects: bool [B, K], of a model with components.
+        component_heat: [B, K, 14, 56], likewise.
+    """
     key_count = (keys.bool() & valid.bool()[..., None]).sum()
-    return Counts(*(n.float() for n in (valid.sum(), key_count, (heatmap == 1).sum())))
+    object_count = (valid if objects is None else objects).sum()
+    components = object_count if component_heat is None else (component_heat == 1).sum()
+    counts = (valid.sum(), key_count, (heatmap == 1).sum(), object_count, components)
+    return Counts(*(n.float() for n in counts))
 
 
 def heatmap_focal_loss(

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from e2ec_core.learning.components import component_losses
 from e2ec_core.learning.config import LossConfig
 from e2ec_core.learning.losses import (
     Counts,
     contour_losses,
+    count_targets,
     heatmap_focal_loss,
     mean_over_valid,
 )
@@ -21,13 +23,27 @@ from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.features import STRIDE, Features, Seeds, gather_cells, plant_seeds
 
 
+def batch_counts(batch: Batch) -> Counts:
+    """What the losses of a batch divide by."""
+    targets = batch.targets
+    whole = targets.components
+    return count_targets(
+        targets.heatmap,
+        targets.keys,
+        targets.valid,
+        objects=None if whole is None else whole.valid,
+        component_heat=None if whole is None else whole.heat,
+    )
+
+
 def plant_training_seeds(features: Features, batch: Batch) -> Seeds:
     """Seeds at the true centres; with a box head, under boxes as uncertain as in use.
 
     What is random in it comes with the batch.
 
     Half of the boxes are the detector's own where they resemble the true ones (IoU above 0.5),
-    the others are true boxes with every side moved by up to 8 % or so of the box's size.
+    the others are true boxes with every side moved by up to 8 % or so of the box's size. Boxes of
+    components are all of the second kind, since the detector's enclose whole objects.
     """
     targets = batch.targets
     if features.box_sides is None:
@@ -39,6 +55,8 @@ def plant_training_seeds(features: Features, batch: Batch) -> Seeds:
     jittered = targets.boxes + noise * size.repeat(1, 1, 2)
     similar = box_iou(predicted, targets.boxes) > 0.5
     chosen = similar & (batch.noise.choices < 0.5)
+    if targets.components is not None:
+        chosen = torch.zeros_like(chosen)
     boxes = torch.where(chosen[..., None], predicted.detach(), jittered)
     safe = torch.tensor([0.0, 0.0, 32.0, 32.0], device=boxes.device).expand_as(boxes)
     boxes = torch.where(targets.valid[..., None], boxes, safe)
@@ -55,7 +73,8 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 
 def _box_loss(features: Features, batch: Batch, counts: Counts | None) -> Tensor:
     assert features.box_sides is not None
-    targets = batch.targets
+    targets = batch.targets.components or batch.targets
+    counts = counts and counts._replace(instances=counts.objects)
     centres = targets.cells * STRIDE
     sides = torch.cat([centres - targets.boxes[..., :2], targets.boxes[..., 2:] - centres], -1)
     size = (targets.boxes[..., 2:] - targets.boxes[..., :2]).clamp(min=8).repeat(1, 1, 2)
@@ -116,6 +135,11 @@ def batch_losses(
         if features.box_sides is not None:
             terms["box"] = _box_loss(features, batch, counts)
             total = total + config.box * terms["box"]
+    if model.component_head is not None and targets.components is not None:
+        head = model.component_head
+        terms |= component_losses(head, features, targets.components, counts=counts)
+        total = total + config.component_heat * terms["component_heat"]
+        total = total + config.component_size * terms["component_size"]
     if seeds.region is not None:
         terms["mask"] = region_mask_loss(
             seeds.region, batch.masks, targets.boxes, targets.valid, counts=counts

@@ -79,6 +79,7 @@ def make_views(config: TrainConfig, datasets: Sequence[CocoDataset]) -> Training
     loss = config.loss
     settings = TargetSettings(
         num_classes=len(config.model.class_names),
+        components=config.model.components,
         vertices=config.model.contour_vertices,
         directions=loss.directions,
         alignment=loss.alignment,
@@ -96,6 +97,7 @@ def make_views(config: TrainConfig, datasets: Sequence[CocoDataset]) -> Training
         joined=loss.parts == "joined",
         origin=config.model.label_origin,
         contours=config.contours_per_view,
+        unsplit=config.model.unsplit_ids,
     )
 
 

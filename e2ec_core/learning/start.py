@@ -18,7 +18,7 @@ def load_start(model: E2EC, config: ModelConfig, start: str, part: StartPart) ->
     """Loads a checkpoint, or the detector or backbone it holds, into a fresh model.
 
     The heatmap's channels are taken by class name; those of classes that the checkpoint does not
-    know keep their fresh weights.
+    know keep their fresh weights, and so do a box head and a component head that it lacks.
 
     Args:
         model: with random weights.
@@ -30,7 +30,11 @@ def load_start(model: E2EC, config: ModelConfig, start: str, part: StartPart) ->
         CheckpointError: the file is missing or does not fit.
     """
     info, state = read_checkpoint(start)
-    state = match_classes(state, model.state_dict(), info.config.class_names, config.class_names)
+    own = model.state_dict()
+    state = match_classes(state, own, info.config.class_names, config.class_names)
+    for head in ("detector.box_head.", "component_head."):
+        if not any(name.startswith(head) for name in state):
+            state |= {name: value for name, value in own.items() if name.startswith(head)}
     if part == "all":
         load_state(model, state, start)
         return

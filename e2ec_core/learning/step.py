@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from e2ec_core.learning.batches import step_seed
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import Process
-from e2ec_core.learning.losses import Counts, count_targets
-from e2ec_core.learning.objective import batch_losses
+from e2ec_core.learning.losses import Counts
+from e2ec_core.learning.objective import batch_counts, batch_losses
 from e2ec_core.learning.optimizer import Average, make_optimizer
 from e2ec_core.learning.views import Batch
 from e2ec_core.model.e2ec import E2EC
@@ -113,7 +113,7 @@ class Stepper:
         return terms
 
     def _count(self, parts: Sequence[Batch]) -> Counts:
-        counts = [count_targets(p.targets.heatmap, p.targets.keys, p.targets.valid) for p in parts]
+        counts = [batch_counts(part) for part in parts]
         return Counts(*self.process.sum(torch.stack([torch.stack(c) for c in counts]).sum(0)))
 
     def _seed(self, step: int, turn: int) -> int:

@@ -21,6 +21,13 @@ from ..geometry import (
     key_vertices,
     signed_area,
 )
+from .components import (
+    ComponentBatch,
+    ComponentTargets,
+    fill_component,
+    no_components,
+    stack_components,
+)
 from .heatmaps import draw_gaussian, gaussian_radius
 
 STRIDE = 4
@@ -41,6 +48,8 @@ class TargetSettings:
             `largest` takes only the largest part.
         box_of: what box and centre enclose: the `part` that the contour follows (published), or
             all visible parts of the `instance`, as detectors are trained on (deviation).
+        components: for a model that finds the components of an instance: the heatmap's centres are
+            those of whole instances, whose component maps are made as well.
         min_area: smaller parts, after clipping, are left out; px^2 (published 5 cells^2 = 80).
         key_tolerance: of Douglas-Peucker, px (published 3 cells = 12).
         key_tolerance_of_box: if set, a second limit as a fraction of the box's longer side; the
@@ -56,6 +65,7 @@ class TargetSettings:
     max_instances: int = 64
     parts: Literal["each", "largest"] = "each"
     box_of: Literal["part", "instance"] = "part"
+    components: bool = False
     min_area: float = 80.0
     key_tolerance: float = 12.0
     key_tolerance_of_box: float | None = None
@@ -87,6 +97,8 @@ class Targets:
         class_ids: int64 [K].
         instance_ids: int64 [K], positions in the given labels; -1 in empty slots.
         valid: bool [K].
+        components: where the settings ask for them; K slots of instances, which need not be the
+            contours' slots.
     """
 
     heatmap: NDArray[np.float32]
@@ -97,6 +109,7 @@ class Targets:
     class_ids: NDArray[np.int64]
     instance_ids: NDArray[np.int64]
     valid: NDArray[np.bool_]
+    components: ComponentTargets | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +124,14 @@ class TargetBatch:
     class_ids: Tensor
     instance_ids: Tensor
     valid: Tensor
+    components: ComponentBatch | None = None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = True) -> TargetBatch:
         """Copy on a device."""
         moved = {
-            f.name: getattr(self, f.name).to(device, non_blocking=non_blocking)
+            f.name: value.to(device, non_blocking=non_blocking)
             for f in fields(self)
+            if (value := getattr(self, f.name)) is not None
         }
         return TargetBatch(**moved)
 
@@ -148,18 +163,30 @@ def make_targets(
             that is not a multiple of 4.
     """
     _check(polygons, class_ids, input_size, settings)
-    parts = [
-        part
+    instances = [
+        _visible_parts(outlines, instance, input_size, settings)
         for instance, outlines in enumerate(polygons)
-        for part in _visible_parts(outlines, instance, input_size, settings)
     ]
-    if len(parts) > settings.max_instances:
-        largest = sorted(range(len(parts)), key=lambda i: -parts[i].area)
-        parts = [parts[i] for i in sorted(largest[: settings.max_instances])]
     targets = _empty(input_size, settings)
-    for slot, part in enumerate(parts):
-        _fill(targets, slot, part, int(class_ids[part.instance]), settings)
+    for slot, part in enumerate(_largest([[p] for i in instances for p in i], settings)):
+        _fill(targets, slot, part[0], int(class_ids[part[0].instance]), settings)
+    if targets.components is not None:
+        for slot, parts in enumerate(_largest([i for i in instances if i], settings)):
+            box = _enclosing(parts)
+            cell = _draw_centre(targets.heatmap[int(class_ids[parts[0].instance])], box)
+            fill_component(targets.components, slot, cell, box, [part.box for part in parts])
     return targets
+
+
+def _largest(groups: list[list[_Part]], settings: TargetSettings) -> list[list[_Part]]:
+    """As many as there are slots, in their order."""
+    order = sorted(range(len(groups)), key=lambda i: -sum(part.area for part in groups[i]))
+    return [groups[i] for i in sorted(order[: settings.max_instances])]
+
+
+def _enclosing(parts: Sequence[_Part]) -> NDArray[np.float64]:
+    boxes = np.stack([part.box for part in parts])
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
 def stack_targets(targets: Sequence[Targets], *, trim: bool = False) -> TargetBatch:
@@ -180,11 +207,16 @@ def stack_targets(targets: Sequence[Targets], *, trim: bool = False) -> TargetBa
         slots = max(1, max(int(t.valid.sum()) for t in targets))
     stacked = {}
     for field in fields(Targets):
+        if field.name == "components":
+            continue
         arrays = [getattr(t, field.name) for t in targets]
         if field.name != "heatmap":
             arrays = [array[:slots] for array in arrays]
         stacked[field.name] = torch.from_numpy(np.stack(arrays))
-    return TargetBatch(**stacked)
+    components = [t.components for t in targets if t.components is not None]
+    return TargetBatch(
+        **stacked, components=stack_components(components, trim=trim) if components else None
+    )
 
 
 def _check(
@@ -223,8 +255,7 @@ def _visible_parts(
         if len(polygon) >= 3 and area > settings.min_area:
             parts.append(_Part(polygon, bounding_box(polygon), area, instance))
     if parts and settings.box_of == "instance":
-        boxes = np.stack([part.box for part in parts])
-        whole = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+        whole = _enclosing(parts)
         parts = [part._replace(box=whole) for part in parts]
     if parts and settings.parts == "largest":
         parts = [max(parts, key=lambda part: part.area)]
@@ -243,6 +274,7 @@ def _empty(input_size: tuple[int, int], settings: TargetSettings) -> Targets:
         class_ids=np.zeros(slots, np.int64),
         instance_ids=np.full(slots, -1, np.int64),
         valid=np.zeros(slots, np.bool_),
+        components=no_components(slots) if settings.components else None,
     )
 
 
@@ -256,16 +288,28 @@ def _fill(
     tolerance = settings.key_tolerance
     if settings.key_tolerance_of_box is not None:
         tolerance = min(tolerance, settings.key_tolerance_of_box * float(size.max()))
-    height, width = targets.heatmap.shape[1:]
-    centre = (part.box[:2] + part.box[2:]) / (2 * STRIDE)
-    cell = np.clip(np.round(centre), 0, [width - 1, height - 1])
-    cells_wide, cells_high = np.maximum(np.ceil(size / STRIDE), 1.0)
-    radius = max(0, int(gaussian_radius(float(cells_high), float(cells_wide))))
-    draw_gaussian(targets.heatmap[class_id], (int(cell[0]), int(cell[1])), radius)
-    targets.cells[slot] = cell
+    if settings.components:
+        targets.cells[slot] = _centre_cell(targets.heatmap, part.box)
+    else:
+        targets.cells[slot] = _draw_centre(targets.heatmap[class_id], part.box)
     targets.contours[slot] = contour
     targets.keys[slot] = key_vertices(contour, tolerance)
     targets.boxes[slot] = part.box
     targets.class_ids[slot] = class_id
     targets.instance_ids[slot] = part.instance
     targets.valid[slot] = True
+
+
+def _centre_cell(heatmap: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:
+    height, width = heatmap.shape[-2:]
+    centre = (box[:2] + box[2:]) / (2 * STRIDE)
+    return np.clip(np.round(centre), 0, [width - 1, height - 1])
+
+
+def _draw_centre(heatmap: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Draws the Gaussian of a box into one class's heatmap; returns the cell of its centre."""
+    cell = _centre_cell(heatmap, box)
+    cells_wide, cells_high = np.maximum(np.ceil((box[2:] - box[:2]) / STRIDE), 1.0)
+    radius = max(0, int(gaussian_radius(float(cells_high), float(cells_wide))))
+    draw_gaussian(heatmap, (int(cell[0]), int(cell[1])), radius)
+    return cell

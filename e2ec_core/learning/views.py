@@ -113,6 +113,8 @@ class TrainingViews(Dataset[Sample]):
         joined: make one ring of an object seen in several parts (else `targets.parts` decides).
         origin: what the labels' (0, 0) is taken for, see `ModelConfig.label_origin`.
         contours: contours learnt per view, chosen at random; 0 learns all. The heatmap keeps all.
+        unsplit: with components, where every part is a target, the ids of the classes whose
+            objects are joined all the same.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class TrainingViews(Dataset[Sample]):
         joined: bool = True,
         origin: LabelOrigin = "corner",
         contours: int = 0,
+        unsplit: Sequence[int] = (),
     ) -> None:
         self.images: list[LabelledImage] = [i for d in datasets for i in d.images]
         if not self.images:
@@ -132,6 +135,9 @@ class TrainingViews(Dataset[Sample]):
         self.augment, self.settings, self.seed = augment, targets, seed
         self.joined, self.origin, self.contours = joined, origin, contours
         self.epoch = 0
+        self.unsplit = frozenset(unsplit)
+        if targets.components:
+            self.joined = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -147,7 +153,12 @@ class TrainingViews(Dataset[Sample]):
         if others:
             view = self._pasted(rng, view, others, augment)
         labelled = [i for i in view.instances if not i.crowd]
-        rings = [[join_polygons(i.parts)] if self.joined else list(i.parts) for i in labelled]
+        rings = [
+            [join_polygons(i.parts)]
+            if self.joined or i.class_id in self.unsplit
+            else list(i.parts)
+            for i in labelled
+        ]
         height, width = augment.size
         class_ids = [i.class_id for i in labelled]
         targets = make_targets(rings, class_ids, (height, width), self.settings)
@@ -200,7 +211,7 @@ def pick_slots(rng: np.random.Generator, targets: Targets, count: int) -> Target
     picked = {
         field.name: getattr(targets, field.name)[order]
         for field in dataclasses.fields(targets)
-        if field.name != "heatmap"
+        if field.name not in ("heatmap", "components")
     }
     return dataclasses.replace(targets, **picked)
 

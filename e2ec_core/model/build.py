@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from e2ec_core.config import DeformationKind, ModelConfig
+from e2ec_core.model.components import ComponentHead
 from e2ec_core.model.deformation import GlobalDeformation, PaperDeformation
 from e2ec_core.model.detector import CenterNetDetector, Normalize
 from e2ec_core.model.dla import CHANNELS, DLA34
@@ -62,6 +63,7 @@ def _build_lite(config: ModelConfig) -> E2EC:
             None if config.deformation == "none" else LiteDeformation(shape, code, vertices)
         ),
         evolutions=[evolution(0.32 / 2**i) for i in range(config.evolutions)],
+        component_head=_component_head(config, FEATURE_CHANNELS, hidden=64),
         clip=False,
     )
 
@@ -79,7 +81,7 @@ def _build_dla34(config: ModelConfig) -> E2EC:
         backbone=DLA34(),
         neck=DLANeck(CHANNELS[2:]),
         heatmap_head=_heatmap_head(channels, len(config.class_names)),
-        box_head=ConvHead(channels, 4) if octagonal else None,
+        box_head=ConvHead(channels, 4) if octagonal or config.components else None,
     )
     deformations: dict[DeformationKind, Callable[[int, int], nn.Module | None]] = {
         "global": GlobalDeformation,
@@ -95,7 +97,15 @@ def _build_dla34(config: ModelConfig) -> E2EC:
         ),
         deformation=deformations[config.deformation](channels, vertices),
         evolutions=[evolution() for _ in range(config.evolutions)],
+        component_head=_component_head(config, channels, hidden=256),
     )
+
+
+def _component_head(config: ModelConfig, channels: int, *, hidden: int) -> ComponentHead | None:
+    if not config.components:
+        return None
+    unsplit = [i in config.unsplit_ids for i in range(len(config.class_names))]
+    return ComponentHead(channels, unsplit, hidden=hidden)
 
 
 def _heatmap_head(channels: int, classes: int) -> ConvHead:

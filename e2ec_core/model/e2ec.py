@@ -8,8 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from e2ec_core.contours import Stage
+from e2ec_core.model.components import ComponentHead
 from e2ec_core.model.decode import decode_peaks
-from e2ec_core.model.features import STRIDE, Detections, Features, Seeds, plant_seeds
+from e2ec_core.model.features import (
+    STRIDE,
+    Detections,
+    Features,
+    Proposals,
+    Seeds,
+    plant_seeds,
+)
 from e2ec_core.model.octagon import OctagonInitial
 
 
@@ -34,6 +42,7 @@ class E2EC(nn.Module):
     * detector: ``(images) -> Features``; holds normalisation, backbone, neck and heads;
     * adapter (lite preset only): ``(features) -> Features``, at the stages' scale;
     * region (lite preset only): ``(features, seeds) -> Region``, read by the stages;
+    * component head (optional): ``propose(features, peaks) -> Proposals``, a seed for each part;
     * initial: ``(features, seeds) -> contour``;
     * deformation and each evolution: ``(features, seeds, contour) -> contour``.
 
@@ -50,6 +59,7 @@ class E2EC(nn.Module):
         evolutions: Sequence[nn.Module],
         adapter: nn.Module | None = None,
         region: nn.Module | None = None,
+        component_head: ComponentHead | None = None,
         clip: bool = True,
     ) -> None:
         """Assemble the model.
@@ -62,12 +72,15 @@ class E2EC(nn.Module):
             evolutions: the contour evolutions (section 4), in order; may be empty.
             adapter: brings the detector's maps to the scale that the stages expect.
             region: encoder of the features inside every seed's box, if the stages read one.
+            component_head: finds the components of instances, with a contour each; without it
+                every instance is one contour.
             clip: whether inference keeps initial and coarse contours inside the image.
         """
         super().__init__()
         self.detector = detector
         self.adapter = adapter
         self.region = region
+        self.component_head = component_head
         self.initial = initial
         self.deformation = deformation
         self.evolutions = nn.ModuleList(evolutions)
@@ -87,6 +100,19 @@ class E2EC(nn.Module):
             raise ValueError(f"image is {height}x{width} px; pad it to multiples of 32")
         features: Features = self.detector(images)
         return features if self.adapter is None else self.adapter(features)
+
+    def propose(self, features: Features, max_instances: int) -> Proposals:
+        """The seeds of the instances at the heatmap's peaks.
+
+        Args:
+            features: of the batch.
+            max_instances: K; with a component head, which has more slots, of instances.
+        """
+        peaks = decode_peaks(features.heatmap, max_instances)
+        if self.component_head is not None:
+            return self.component_head.propose(features, peaks)
+        seeds = plant_seeds(features, peaks.cells)
+        return Proposals(seeds, peaks.scores, peaks.class_ids, boxes=seeds.boxes)
 
     def encode_regions(self, features: Features, seeds: Seeds) -> Seeds:
         """The seeds with their region features, where the model has a region encoder."""
@@ -154,12 +180,11 @@ class E2EC(nn.Module):
 
         Args:
             images: [B, 3, H, W] float RGB, 0..255; H and W multiples of 32.
-            max_instances: K, the number of slots per image.
+            max_instances: K, the number of slots per image; with a component head, of instances.
             stage: which contour to return.
             evolutions: how many evolutions "final" runs, all by default.
         """
         features = self.detect(images)
-        peaks = decode_peaks(features.heatmap, max_instances)
-        seeds = plant_seeds(features, peaks.cells)
-        contours = self.grow(features, seeds, stage, clip=self.clip, evolutions=evolutions)
-        return Detections(contours[-1], peaks.scores, peaks.class_ids)
+        found = self.propose(features, max_instances)
+        contours = self.grow(features, found.seeds, stage, clip=self.clip, evolutions=evolutions)
+        return Detections(contours[-1], found.scores, found.class_ids, found.instance_ids)

@@ -69,6 +69,25 @@ class Seeds(NamedTuple):
     valid: Tensor | None = None
 
 
+class Proposals(NamedTuple):
+    """Where the contours of the detected instances grow; empty slots have score 0.
+
+    Attributes:
+        seeds: K slots.
+        scores: [B, K] in 0..1, falling.
+        class_ids: [B, K] int64.
+        boxes: [B, K, 4] the detector's boxes of the whole instances, input px, if it has any.
+        instance_ids: [B, K] int64, equal for components of one instance; None where every
+            contour is an instance of its own.
+    """
+
+    seeds: Seeds
+    scores: Tensor
+    class_ids: Tensor
+    boxes: Tensor | None = None
+    instance_ids: Tensor | None = None
+
+
 class Detections(NamedTuple):
     """Fixed-size result of a forward pass; empty slots have score 0 and stand at the end.
 
@@ -76,11 +95,13 @@ class Detections(NamedTuple):
         contours: [B, K, N, 2] (x, y) in input px, of the stage asked for.
         scores: [B, K] in 0..1, falling.
         class_ids: [B, K] int64.
+        instance_ids: as in `Proposals`.
     """
 
     contours: Tensor
     scores: Tensor
     class_ids: Tensor
+    instance_ids: Tensor | None = None
 
 
 def gather_cells(feature: Tensor, cells: Tensor) -> Tensor:

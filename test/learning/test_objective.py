@@ -235,7 +235,11 @@ def test_the_losses_of_parts_add_up_to_the_loss_of_the_whole(
 
 def _one_view(batch: Batch, index: int) -> Batch:
     cut = slice(index, index + 1)
-    targets = {f.name: getattr(batch.targets, f.name)[cut] for f in fields(batch.targets)}
+    targets = {
+        f.name: value[cut]
+        for f in fields(batch.targets)
+        if (value := getattr(batch.targets, f.name)) is not None
+    }
     return Batch(
         images=batch.images[cut],
         targets=TargetBatch(**targets),

@@ -57,3 +57,15 @@ def test_other_architectures_are_refused(start: str) -> None:
     with pytest.raises(CheckpointError, match="unknown deformation"):
         load_start(build_model(config), config, start, "all")
     load_start(build_model(config), config, start, "detector")
+
+
+def test_heads_that_the_checkpoint_lacks_start_fresh(start: str) -> None:
+    config = replace(KNOWN, components=True)
+    model = build_model(config)
+    assert model.component_head is not None
+    fresh = model.component_head.convs[0].weight.detach().clone()
+    load_start(model, config, start, "all")
+    assert torch.equal(model.component_head.convs[0].weight, fresh)
+    torch.manual_seed(1)
+    known = build_model(KNOWN).state_dict()
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in known.items())

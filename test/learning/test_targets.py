@@ -119,7 +119,8 @@ def test_stacking_keeps_every_array_and_can_trim() -> None:
     none = make_targets([], [], (128, 128), SETTINGS)
     batch = stack_targets([one, none])
     for field in fields(Targets):
-        stacked = getattr(batch, field.name)
+        if (stacked := getattr(batch, field.name)) is None:
+            continue
         np.testing.assert_array_equal(stacked[0].numpy(), getattr(one, field.name))
     assert batch.valid.shape == (2, 5)
     trimmed = stack_targets([one, none], trim=True)
