@@ -25,6 +25,8 @@ class Contours:
         class_ids: int64 [K].
         stage: the stage of the model the contours come from.
         image_size: (height, width) of the source image, px.
+        instance_ids: int64 [K], equal for the visible parts of one object, which share its class
+            and score; numbers of this image alone. None: every contour is an object of its own.
     """
 
     vertices: NDArray[np.float32]
@@ -32,6 +34,7 @@ class Contours:
     class_ids: NDArray[np.int64]
     stage: Stage
     image_size: tuple[int, int]
+    instance_ids: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -43,7 +46,15 @@ class Contours:
             vertices=self.vertices[index],
             scores=self.scores[index],
             class_ids=self.class_ids[index],
+            instance_ids=None if self.instance_ids is None else self.instance_ids[index],
         )
+
+    def by_instance(self) -> list[NDArray[np.int64]]:
+        """Indices of the contours of each object, objects in the order of their first contours."""
+        if self.instance_ids is None:
+            return list(np.arange(len(self))[:, None])
+        ids, first = np.unique(self.instance_ids, return_index=True)
+        return [np.flatnonzero(self.instance_ids == i) for i in ids[np.argsort(first)]]
 
     @property
     def boxes_xyxy(self) -> NDArray[np.float32]:

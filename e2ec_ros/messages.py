@@ -89,9 +89,10 @@ def contour_array(
 
 
 def instance_messages(contours: Contours, model: ModelDescription) -> list[InstanceContour]:
-    """One message per instance, in the order of the contours (falling score)."""
+    """One message per contour, in their order (falling score)."""
     boxes = contours.boxes_xyxy.astype(np.float32)
     truncated = touches_border(boxes, contours.image_size)
+    ids = contours.instance_ids
     rows = zip(
         contours.vertices,
         contours.scores.tolist(),
@@ -99,6 +100,7 @@ def instance_messages(contours: Contours, model: ModelDescription) -> list[Insta
         boxes,
         contours.areas.tolist(),
         truncated.tolist(),
+        range(len(contours)) if ids is None else ids.tolist(),
         strict=True,
     )
     return [
@@ -107,13 +109,14 @@ def instance_messages(contours: Contours, model: ModelDescription) -> list[Insta
             class_name=model.class_names[class_id],
             score=score,
             track_id=InstanceContour.NO_TRACK,
+            instance_id=instance_id,
             box=box,
             contour=flat_vertices(vertices),
             area=area,
             amodal=model.amodal,
             truncated=cut,
         )
-        for vertices, score, class_id, box, area, cut in rows
+        for vertices, score, class_id, box, area, cut, instance_id in rows
     ]
 
 

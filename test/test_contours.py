@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,15 @@ def test_selection_keeps_the_fields_together(index: object) -> None:
 
 def test_selecting_nothing_gives_nothing() -> None:
     assert _contours()[np.zeros(3, bool)].boxes_xyxy.shape == (0, 4)
+
+
+def test_contours_are_objects_of_their_own_unless_told_otherwise() -> None:
+    assert [group.tolist() for group in _contours().by_instance()] == [[0], [1], [2]]
+    assert _empty().by_instance() == []
+
+
+def test_contours_of_one_object_stay_together() -> None:
+    grouped = replace(_contours(), instance_ids=np.array([7, 2, 7]))
+    assert [group.tolist() for group in grouped.by_instance()] == [[0, 2], [1]]
+    assert [group.tolist() for group in grouped[1:].by_instance()] == [[0], [1]]
+    assert replace(_empty(), instance_ids=np.zeros(0, np.int64)).by_instance() == []

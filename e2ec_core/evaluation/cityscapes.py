@@ -54,7 +54,7 @@ class CityscapesEvaluator:
     def process(
         self, image_id: int, contours: Contours, boxes_xyxy: ArrayLike | None = None
     ) -> None:
-        """Adds the predictions of one image.
+        """Adds the predictions of one image; contours of one instance make up one mask.
 
         Args:
             image_id: of the ground truth.
@@ -67,13 +67,12 @@ class CityscapesEvaluator:
         if image_id not in self._lines:
             raise ValueError(f"image {image_id} has no instance ids")
         lines = self._lines[image_id]
-        for vertices, score, class_id in zip(
-            contours.vertices, contours.scores, contours.class_ids, strict=True
-        ):
+        for group in contours.by_instance():
             name = f"{image_id}_{len(lines)}.png"
-            mask = contour_to_mask(vertices, *contours.image_size)
-            cv2.imwrite(str(Path(self._folder.name) / name), mask * 255)
-            lines.append(f"{name} {self._label_ids[int(class_id)]} {float(score):.6f}")
+            masks = [contour_to_mask(contours.vertices[i], *contours.image_size) for i in group]
+            cv2.imwrite(str(Path(self._folder.name) / name), np.bitwise_or.reduce(masks) * 255)
+            label_id = self._label_ids[int(contours.class_ids[group[0]])]
+            lines.append(f"{name} {label_id} {float(contours.scores[group[0]]):.6f}")
 
     def evaluate(self) -> dict[str, float]:
         """Average precision in 0..1.

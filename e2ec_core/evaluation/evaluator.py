@@ -84,13 +84,13 @@ class CocoEvaluator:
     def process(
         self, image_id: int, contours: Contours, boxes_xyxy: ArrayLike | None = None
     ) -> None:
-        """Adds the predictions of one image.
+        """Adds the predictions of one image; contours of one instance make up one mask.
 
         Args:
             image_id: of the ground truth.
             contours: in px of that image.
             boxes_xyxy: [K, 4] boxes for box AP, in px between pixel centres like contours;
-                default the boxes around the contours.
+                default the boxes around the contours. An instance's box encloses its contours'.
 
         Raises:
             ValueError: the image was processed before, or boxes and contours differ in number.
@@ -103,18 +103,19 @@ class CocoEvaluator:
         if len(boxes) != len(contours):
             raise ValueError(f"received {len(boxes)} boxes for {len(contours)} contours")
         self._processed.append(image_id)
-        height, width = contours.image_size
-        for i, rle in enumerate(contours_to_rle(contours.vertices, height, width)):
-            category_id = self._category_ids[int(contours.class_ids[i])]
+        rles = contours_to_rle(contours.vertices, *contours.image_size)
+        for group in contours.by_instance():
+            category_id = self._category_ids[int(contours.class_ids[group[0]])]
             if category_id is None:
                 continue
+            low, high = boxes[group, :2].min(axis=0), boxes[group, 2:].max(axis=0)
             self._results.append(
                 {
                     "image_id": image_id,
                     "category_id": category_id,
-                    "score": self._rounded(float(contours.scores[i])),
-                    "segmentation": rle,
-                    "bbox": _coco_box(boxes[i]),
+                    "score": self._rounded(float(contours.scores[group[0]])),
+                    "segmentation": _union([rles[i] for i in group]),
+                    "bbox": _coco_box(np.concatenate([low, high])),
                 }
             )
 
@@ -170,6 +171,15 @@ class CocoEvaluator:
 
     def _rounded(self, score: float) -> float:
         return score if self._score_digits is None else round(score, self._score_digits)
+
+
+def _union(rles: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    if len(rles) == 1:
+        return rles[0]
+    from pycocotools import mask as coco_mask
+
+    union: dict[str, Any] = coco_mask.merge(list(rles))
+    return union
 
 
 def _coco_box(box_xyxy: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:

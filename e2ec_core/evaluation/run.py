@@ -19,8 +19,7 @@ from e2ec_core.evaluation.ground_truth import restrict_ground_truth as restrict_
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.inference.predictor import Predictor, labels_to_input_px, to_image_px
 from e2ec_core.inference.preprocess import Placement
-from e2ec_core.model.decode import decode_peaks
-from e2ec_core.model.features import STRIDE, Features, Seeds, plant_seeds
+from e2ec_core.model.features import STRIDE, Features, Seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,8 @@ class StageScores:
         precision: as `CocoEvaluator.evaluate` gives it; `box/...` is of the detector's boxes where
             the model has a box head, else of the boxes around the contours.
         given_boxes_iou: mean IoU of contours grown in the true boxes (at the true centres, for a
-            model without boxes), by group of classes.
+            model without boxes), by group of classes; one contour for each whole object, also
+            where the model finds components.
     """
 
     stage: str
@@ -115,22 +115,23 @@ def grow_detections(
 ) -> dict[str, tuple[Contours, NDArray[np.float64] | None]]:
     """Contours of every stage for the model's own detections, with the detector's boxes."""
     settings = predictor.settings
-    peaks = decode_peaks(features.heatmap, settings.max_instances)
-    seeds = plant_seeds(features, peaks.cells)
-    kept = int((peaks.scores[0] >= max(settings.score_threshold, 1e-6)).sum())
+    proposals = predictor.model.propose(features, settings.max_instances)
+    kept = int((proposals.scores[0] >= max(settings.score_threshold, 1e-6)).sum())
+    ids = proposals.instance_ids
     boxes = None
-    if seeds.boxes is not None:
-        corners = seeds.boxes[0, :kept].view(kept, 2, 2).cpu().numpy()
+    if proposals.boxes is not None:
+        corners = proposals.boxes[0, :kept].view(kept, 2, 2).cpu().numpy()
         boxes = _to_image(predictor, corners, placement).reshape(kept, 4).astype(np.float64)
-    grown = predictor.model.grow(features, seeds, clip=predictor.model.clip)
+    grown = predictor.model.grow(features, proposals.seeds, clip=predictor.model.clip)
     result = {}
     for stage, contours in zip(_stage_names(predictor), grown, strict=True):
         found = Contours(
             vertices=_to_image(predictor, contours[0, :kept].float().cpu().numpy(), placement),
-            scores=peaks.scores[0, :kept].cpu().numpy(),
-            class_ids=peaks.class_ids[0, :kept].cpu().numpy(),
+            scores=proposals.scores[0, :kept].cpu().numpy(),
+            class_ids=proposals.class_ids[0, :kept].cpu().numpy(),
             stage="final",
             image_size=placement.image_size,
+            instance_ids=None if ids is None else ids[0, :kept].cpu().numpy(),
         )
         result[stage] = (found, boxes)
     return result

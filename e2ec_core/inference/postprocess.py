@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from e2ec_core.contours import Contours
+
 PUBLISHED_NMS_IOU = 0.7
 
 
@@ -54,6 +56,20 @@ def fast_nms(
     iou = np.triu(box_iou(boxes_xyxy[order]) * same_class, k=1)
     stays: NDArray[np.int64] = order[iou.max(axis=0, initial=0.0) < iou_threshold]
     return stays
+
+
+def drop_repeats(contours: Contours, iou_threshold: float = PUBLISHED_NMS_IOU) -> Contours:
+    """NMS of whole instances, whose boxes enclose all their contours, see `fast_nms`."""
+    groups, boxes = contours.by_instance(), contours.boxes_xyxy
+    first = np.array([group[0] for group in groups], np.int64)
+    around = [[*boxes[g, :2].min(axis=0), *boxes[g, 2:].max(axis=0)] for g in groups]
+    stays = fast_nms(
+        np.reshape(np.array(around, np.float32), (-1, 4)),
+        contours.scores[first],
+        contours.class_ids[first],
+        iou_threshold=iou_threshold,
+    )
+    return contours[np.concatenate([first[:0], *(groups[i] for i in stays)])]
 
 
 def count_reversals(contours: NDArray[np.floating]) -> NDArray[np.int64]:

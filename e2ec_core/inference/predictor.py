@@ -16,7 +16,7 @@ from e2ec_core.checkpoint import CheckpointInfo, load_state, read_checkpoint
 from e2ec_core.config import LabelOrigin, PlacementRule
 from e2ec_core.contours import STAGES, Contours, Stage
 from e2ec_core.device import choose_device
-from e2ec_core.inference.postprocess import PUBLISHED_NMS_IOU, fast_nms
+from e2ec_core.inference.postprocess import PUBLISHED_NMS_IOU, drop_repeats
 from e2ec_core.inference.preprocess import (
     Placement,
     fit_sides,
@@ -38,7 +38,7 @@ class PredictorSettings:
         score_threshold: instances below this score are left out.
         max_instances: K, most instances per image.
         nms_iou: of two instances of one class whose boxes overlap by this IoU or more, the better
-            one stays; 1 keeps all.
+            one stays; 1 keeps all. An instance in several parts has one box around them all.
         stage: contour to report; earlier ones are faster and coarser.
         short_side: the image is scaled until its short side has at least this many px ...
         long_side: ... and its long side at least this many.
@@ -254,6 +254,7 @@ def _collect(
 ) -> Contours:
     scores = detections.scores[0].float().cpu().numpy()
     kept = int((scores >= max(settings.score_threshold, 1e-6)).sum())
+    ids = detections.instance_ids
     contours = detections.contours[0, :kept].float().cpu().numpy()
     found = Contours(
         vertices=to_image_px(contours, placement, origin),
@@ -261,8 +262,8 @@ def _collect(
         class_ids=detections.class_ids[0, :kept].cpu().numpy(),
         stage=settings.stage,
         image_size=placement.image_size,
+        instance_ids=None if ids is None else ids[0, :kept].cpu().numpy(),
     )
     if settings.nms_iou == 1:
         return found
-    boxes, scores, ids = found.boxes_xyxy, found.scores, found.class_ids
-    return found[fast_nms(boxes, scores, ids, iou_threshold=settings.nms_iou)]
+    return drop_repeats(found, settings.nms_iou)

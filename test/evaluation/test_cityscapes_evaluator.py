@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -113,3 +114,26 @@ def test_what_does_not_fit_is_named(truth: dict[int, Path]) -> None:
         CityscapesEvaluator(truth, ("car", "tram"))
     with pytest.raises(ValueError, match="image 9 has no instance ids"):
         CityscapesEvaluator(truth, ("car",)).process(9, _contours((1, 1, 5), names=("car",)))
+
+
+def test_contours_of_one_instance_are_one_mask(truth: dict[int, Path]) -> None:
+    ids = cv2.imread(str(truth[1]), cv2.IMREAD_UNCHANGED)
+    ids[10:50, 25:35] = 7  # something stands before the car
+    cv2.imwrite(str(truth[1]), ids)
+    vertices = [
+        [[left, 10], [left, 50], [right, 50], [right, 10]] for left, right in ((10, 25), (35, 50))
+    ]
+    parts = Contours(
+        vertices=np.array(vertices, np.float32) - np.float32(0.5),
+        scores=np.array([0.9, 0.9], np.float32),
+        class_ids=np.zeros(2, np.int64),
+        stage="final",
+        image_size=SIZE,
+        instance_ids=np.array([5, 5]),
+    )
+    evaluator = CityscapesEvaluator({1: truth[1]}, CITYSCAPES)
+    evaluator.process(1, parts)
+    assert evaluator.evaluate()["car/cityscapes/AP"] == pytest.approx(1)
+    evaluator.reset()
+    evaluator.process(1, replace(parts, instance_ids=None))
+    assert evaluator.evaluate()["car/cityscapes/AP"] < 0.5

@@ -140,3 +140,25 @@ def test_boundary_ap_punishes_a_rough_outline(ground_truth: Json, perfect: Predi
     assert evaluate(evaluator, perfect)["boundary/AP"] == pytest.approx(1)
     numbers = evaluate(evaluator, rough)
     assert numbers["boundary/AP"] < numbers["mask/AP"] < 1
+
+
+def test_contours_of_one_instance_are_one_mask(ground_truth: Json, perfect: Predictions) -> None:
+    """An object in two overlapping parts: whole if they are merged, two wrong ones if not."""
+    upper, lower = perfect[8].vertices[0].copy(), perfect[8].vertices[0].copy()
+    upper[[1, 2], 1] -= 25  # the object is 60 px high; its parts overlap by 10
+    lower[[0, 3], 1] += 25
+    halves = Contours(
+        vertices=np.stack([upper, lower]),
+        scores=np.array([0.9, 0.9], np.float32),
+        class_ids=perfect[8].class_ids[[0, 0]],
+        stage="final",
+        image_size=perfect[8].image_size,
+        instance_ids=np.array([3, 3]),
+    )
+    merged = evaluate(CocoEvaluator(ground_truth), perfect | {8: halves})
+    assert merged["mask/AP"] == merged["box/AP"] == pytest.approx(1)
+    alone = replace(halves, instance_ids=None)
+    assert evaluate(CocoEvaluator(ground_truth), perfect | {8: alone})["mask/AP"] < 0.9
+    evaluator = CocoEvaluator(ground_truth)
+    evaluator.process(8, halves, np.array([[0.0, 0, 9, 9], [5, 5, 20, 20]]))
+    assert [r["bbox"] for r in evaluator.results()] == [[0.5, 0.5, 20, 20]]

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from e2ec_core.inference.postprocess import box_iou, count_reversals, fast_nms, undo_zigzags
+from e2ec_core.contours import Contours
+from e2ec_core.inference.postprocess import (
+    box_iou,
+    count_reversals,
+    drop_repeats,
+    fast_nms,
+    undo_zigzags,
+)
 
 
 def _circle(vertices: int = 32, radius: float = 50.0) -> np.ndarray:
@@ -53,3 +62,22 @@ def test_a_contour_with_new_zigzags_falls_back() -> None:
     both = undo_zigzags(np.concatenate([folded, previous]), np.concatenate([previous] * 2))
     np.testing.assert_array_equal(both[0], previous[0])
     assert undo_zigzags(folded, previous, allowed=99).tolist() == folded.tolist()
+
+
+def test_repeats_are_dropped_as_whole_objects() -> None:
+    """Two parts far apart, the same object again, and one of its parts as an object of its own."""
+    parts = [(0, 0, 20, 20), (60, 0, 90, 20)]
+    boxes = np.array([*parts, (1, 0, 21, 20), (61, 0, 91, 20), parts[0]], np.float32)
+    corners = boxes[:, [0, 1, 0, 3, 2, 3, 2, 1]].reshape(-1, 4, 2)
+    contours = Contours(
+        vertices=corners,
+        scores=np.array([0.9, 0.9, 0.8, 0.8, 0.7], np.float32),
+        class_ids=np.zeros(5, np.int64),
+        stage="final",
+        image_size=(50, 100),
+        instance_ids=np.array([0, 0, 1, 1, 2]),
+    )
+    assert drop_repeats(contours).vertices.tolist() == corners[[0, 1, 4]].tolist()
+    apart = replace(contours, instance_ids=None)
+    assert drop_repeats(apart).vertices.tolist() == corners[:2].tolist()
+    assert len(drop_repeats(contours[:0])) == 0

@@ -76,6 +76,15 @@ def test_an_instance_carries_box_area_and_vertices_in_order() -> None:
     assert not instance.amodal
 
 
+def test_contours_of_one_object_share_their_number() -> None:
+    header = Header()
+    apart = contour_array(contours(SQUARE, BORDER, SQUARE), MODEL, TIMING, header)
+    assert [instance.instance_id for instance in apart.instances] == [0, 1, 2]
+    grouped = replace(contours(SQUARE, BORDER, SQUARE), instance_ids=np.array([4, 9, 4]))
+    message = contour_array(grouped, MODEL, TIMING, header)
+    assert [instance.instance_id for instance in message.instances] == [4, 9, 4]
+
+
 def test_vertices_beyond_the_edge_are_moved_onto_it() -> None:
     outside = [[-7, 60], [70, 60], [70, -2], [-7, -2]]
     clipped = clip_to_image(contours(SQUARE, outside))
