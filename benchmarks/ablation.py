@@ -47,6 +47,8 @@ DETECTOR = {
     "optimizer.ema": 0.98,
 }
 
+Scores = dict[str, dict[int, list[dict[str, Any]]]]
+"""By row and seed, the numbers of every stage."""
 SMOOTH_L1 = {"loss.last_stage": "smooth_l1"}
 
 
@@ -82,7 +84,7 @@ CHAMFER = Row("chamfer", {"loss.last_stage": "chamfer"}, paper=(58.2, 18.4))
 PUBLISHED_START = Row("untrained_last", {"loss.before_matching": "none"})
 WINDING = Row("published_alignment", {"loss.alignment": "published"})
 NO_DEFORMATION = Row("no_deformation", {"model.deformation": "none"})
-OTHER_ROWS = (EIGHT, TWO, CHAMFER, PUBLISHED_START, WINDING, NO_DEFORMATION)
+ROWS = (BASELINE, ARCH, MDA, DML, EIGHT, TWO, CHAMFER, PUBLISHED_START, WINDING, NO_DEFORMATION)
 TABLES = {
     "Components (Table 1a)": {"Baseline": BASELINE, "+Arch": ARCH, "+MDA": MDA, "+DML": DML},
     "Alignment directions M (Table 1b)": {"1": ARCH, "2": TWO, "4": MDA, "8": EIGHT},
@@ -156,11 +158,11 @@ def numbers(stage: Mapping[str, Any]) -> dict[str, Any]:
     return {"stage": stage["stage"]} | {name: found[name] for name in COLUMNS}
 
 
-def run_all(output: Path, seeds: Sequence[int]) -> dict[str, dict[int, list[dict[str, Any]]]]:
-    """Trains and measures all rows: scores of the stages by row and seed."""
-    plan = [(row, seed) for seed in seeds for row in (BASELINE, ARCH, MDA, DML)]
-    plan += [(row, seeds[0]) for row in OTHER_ROWS]
-    scores: dict[str, dict[int, list[dict[str, Any]]]] = {}
+def run_all(output: Path, seeds: Sequence[int]) -> Scores:
+    """Trains and measures all rows, those of the main table first."""
+    repeated = [(row, seed) for seed in seeds for row in ROWS if row.repeated]
+    plan = repeated + [(row, seeds[0]) for row in ROWS if not row.repeated]
+    scores: Scores = {}
     for row, seed in plan:
         folder = output / f"{row.name}_{seed}"
         train(folder, output, row.settings, seed)
@@ -170,14 +172,18 @@ def run_all(output: Path, seeds: Sequence[int]) -> dict[str, dict[int, list[dict
     return scores
 
 
-def cells(name: str, scores: dict[str, dict[int, list[dict[str, Any]]]], stage: int = -1) -> str:
+def cells(name: str, scores: Scores, stage: int = -1) -> str:
     """Numbers of a row in percent: mean over seeds and their standard deviation."""
-    texts = []
-    for column in COLUMNS:
-        values = [100 * stages[stage][column] for stages in scores[name].values()]
-        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-        texts.append(f"{statistics.mean(values):.1f}{spread}")
-    return " | ".join(texts)
+    return " | ".join(
+        spread([100 * stages[stage][column] for stages in scores[name].values()])
+        for column in COLUMNS
+    )
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Mean, and the standard deviation of several values."""
+    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{sign}.1f}{deviation}"
 
 
 def header(first: str) -> list[str]:
@@ -191,29 +197,34 @@ def reference(paper: tuple[float, float] | None) -> str:
     return " | ".join(f"{value:.1f}" for value in paper) if paper else " | "
 
 
-def steps(scores: dict[str, dict[int, list[dict[str, Any]]]]) -> list[str]:
+def steps(scores: Scores) -> list[str]:
     """What each component adds, paired by seed, beside what it adds in the paper."""
     lines = [
-        "| step | AP mask | paper | AP boundary | paper |",
-        "|---|---|---|---|---|",
+        "| step | AP mask | paper | AP boundary | paper | IoU in true boxes |",
+        "|---|---|---|---|---|---|",
     ]
     for before, after in ((BASELINE, ARCH), (ARCH, MDA), (MDA, DML)):
         assert before.paper
         assert after.paper
-        texts = []
-        for position, column in enumerate(("mask/AP", "boundary/AP")):
-            gains = [
-                100 * (stages[-1][column] - scores[before.name][seed][-1][column])
-                for seed, stages in scores[after.name].items()
-            ]
-            spread = f" ± {statistics.stdev(gains):.1f}" if len(gains) > 1 else ""
-            texts.append(f"{statistics.mean(gains):+.1f}{spread}")
-            texts.append(f"{after.paper[position] - before.paper[position]:+.1f}")
-        lines.append(f"| {before.name} to {after.name} | {' | '.join(texts)} |")
+        mask, boundary, iou = (
+            spread(
+                [
+                    100 * (stages[-1][column] - scores[before.name][seed][-1][column])
+                    for seed, stages in scores[after.name].items()
+                ],
+                sign="+",
+            )
+            for column in ("mask/AP", "boundary/AP", "iou")
+        )
+        gain, edge = (b - a for a, b in zip(before.paper, after.paper, strict=True))
+        lines.append(
+            f"| {before.name} to {after.name} | {mask} | {gain:+.1f} "
+            f"| {boundary} | {edge:+.1f} | {iou} |"
+        )
     return lines
 
 
-def report(scores: dict[str, dict[int, list[dict[str, Any]]]]) -> str:
+def report(scores: Scores) -> str:
     """All tables in Markdown."""
     lines: list[str] = []
     for title, rows in TABLES.items():

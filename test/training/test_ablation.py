@@ -55,7 +55,7 @@ def test_tables_hold_mean_spread_and_paired_steps(ablation: ModuleType) -> None:
     text = ablation.report(_scores(ablation))
     assert "| +Arch (3 seeds) | 1.1 ± 0.1 |" in text
     assert "| 2 (1 seed) | " in text
-    assert "| baseline to arch | +1.0 ± 0.0 | +3.1 | +1.0 ± 0.0 | +6.2 |" in text
+    assert "| baseline to arch | +1.0 ± 0.0 | +3.1 | +1.0 ± 0.0 | +6.2 | +1.0 ± 0.0 |" in text
     stages = text[text.index("Table 1d") :]
     assert "| initial | -6.9 ± 0.1 |" in stages
     assert "59.2 | 19.1 |" in stages
