@@ -46,6 +46,12 @@ _RENAMES: tuple[tuple[str, str], ...] = (
 )
 _NECK_NAMES = {"projections": "proj", "upsamplings": "up", "nodes": "node"}
 
+# What PyTorch raises on damaged files, beside `UnpicklingError`.
+_BROKEN = (
+    *(RuntimeError, OSError, EOFError, ValueError, TypeError, AttributeError),
+    *(LookupError, AssertionError, SafetensorError),
+)
+
 # Computed or stored by the published model but without any effect on its output.
 _DEAD = re.compile(r"^dla\.base\.(fc|level[34]\.project)\.")
 
@@ -116,7 +122,7 @@ def _read_file(path: str | Path) -> Any:
             f"checkpoint {str(path)!r} is not a PyTorch file of tensors and plain values only; "
             "nothing else is read, since it could run code"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError) as error:
+    except _BROKEN as error:
         reason = str(error).split(". ")[0] or type(error).__name__
         raise CheckpointError(
             f"checkpoint {str(path)!r} cannot be read ({reason}); copy it again"
@@ -137,7 +143,8 @@ def infer_config(
         class_names: other names, in channel order.
 
     Raises:
-        CheckpointError: if the class count differs, or if the tensors that tell are missing.
+        CheckpointError: if the class count differs, if the tensors that tell are missing, or if
+            they tell of more evolutions or fewer vertices than a model can have.
     """
     missing = [key for key in ("dla.ct_hm.2.bias", "dla.wh.2.bias") if key not in tensors]
     if missing:
@@ -153,15 +160,18 @@ def infer_config(
         )
     steps = {re.match(r"gcn\.evolve_gcn(\d*)\.", key) for key in tensors}
     numbers = [int(step[1]) + 1 if step[1] else 0 for step in steps if step]
-    return ModelConfig(
-        preset="e2ec_dla34",
-        class_names=class_names,
-        vertices=tensors["dla.wh.2.bias"].numel() // 2,
-        evolutions=max(numbers, default=-1) + 1,
-        placement=dataset,
-        label_origin="centre",
-        amodal=dataset == "kins",
-    )
+    try:
+        return ModelConfig(
+            preset="e2ec_dla34",
+            class_names=class_names,
+            vertices=tensors["dla.wh.2.bias"].numel() // 2,
+            evolutions=max(numbers, default=-1) + 1,
+            placement=dataset,
+            label_origin="centre",
+            amodal=dataset == "kins",
+        )
+    except ValueError as error:
+        raise CheckpointError(f"the file's tensors do not make up a model: {error}") from error
 
 
 def load_published(model: E2EC, tensors: Mapping[str, Tensor]) -> None:

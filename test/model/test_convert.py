@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -152,6 +153,31 @@ def test_code_in_the_file_does_not_run(writer: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="could run code"):
         read_published(source)
     assert not target.exists()
+
+
+def test_counts_that_no_model_has_are_refused(tensors: dict[str, Tensor]) -> None:
+    many = {**tensors, "gcn.evolve_gcn30.head.conv.fc.bias": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match="evolutions is 32; choose 0 to 8"):
+        infer_config(many, "kins")
+    with pytest.raises(CheckpointError, match="vertices is 4"):
+        infer_config({**tensors, "dla.wh.2.bias": torch.zeros(8)}, "kins")
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    """Whatever byte is wrong, the error is ours."""
+    damaged, rng = tmp_path / "damaged.pth", np.random.default_rng(0)
+    torch.save({"net": {"a": torch.zeros(3)}}, damaged, _use_new_zipfile_serialization=False)
+    whole = np.frombuffer(damaged.read_bytes(), np.uint8)
+    refused = 0
+    for _ in range(200):
+        changed = whole.copy()
+        changed[rng.integers(len(whole), size=2)] = rng.integers(256, size=2)
+        damaged.write_bytes(changed.tobytes())
+        try:
+            read_published(damaged)
+        except CheckpointError:
+            refused += 1
+    assert refused > 50
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
