@@ -150,7 +150,7 @@ class CocoEvaluator:
         if class_names is None:
             return [*sorted(self._category_of_name.values())]
         ids = [self._category_of_name.get(name) for name in class_names]
-        if not any(ids):
+        if all(category_id is None for category_id in ids):
             raise ValueError(
                 f"none of the classes {', '.join(class_names)} is a category of the ground truth: "
                 f"{sorted(self._category_of_name)}"

@@ -36,6 +36,16 @@ def test_true_contours_are_perfect_over_all_and_in_groups(
     assert math.isnan(numbers["mask/AP_small"])
 
 
+def test_a_category_may_have_the_id_0(ground_truth: Json, perfect: Predictions) -> None:
+    category = {**ground_truth["categories"][0], "id": 0}
+    evaluator = CocoEvaluator(
+        {**ground_truth, "annotations": [], "categories": [category]},
+        class_names=(category["name"],),
+    )
+    evaluator.process(7, replace(perfect[7][:1], class_ids=np.zeros(1, np.int64)))
+    assert [result["category_id"] for result in evaluator.results()] == [0]
+
+
 def test_half_a_pixel_matters(ground_truth: Json, perfect: Predictions) -> None:
     """Masks of contours in the evaluator's px are exactly those of COCO's polygons."""
     evaluator = CocoEvaluator(ground_truth)
