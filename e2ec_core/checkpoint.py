@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from e2ec_core.config import ModelConfig, from_dict, to_dict
@@ -71,7 +71,8 @@ def save_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file(state, partial, metadata=metadata)
+        # Not by `save_file`, which makes files that only their owner can read.
+        partial.write_bytes(save(state, metadata=metadata))
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

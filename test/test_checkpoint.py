@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from e2ec_core import checkpoint
 from e2ec_core.checkpoint import (
     FORMAT,
     CheckpointError,
@@ -63,15 +62,21 @@ def test_a_write_that_fails_leaves_the_old_file(
 ) -> None:
     before = stored.read_bytes()
 
-    def stop(state: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half of it")
+    def stop(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", stop)
+    monkeypatch.setattr(Path, "write_bytes", stop)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(stored, _model(seed=1), CONFIG)
     assert stored.read_bytes() == before
     assert list(stored.parent.iterdir()) == [stored]
+
+
+def test_the_file_is_as_readable_as_any_other(stored: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    assert stored.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_storing_what_was_read_changes_nothing(stored: Path, tmp_path: Path) -> None:
