@@ -84,7 +84,8 @@ EIGHT = Row("directions8", {"loss.directions": 8} | SMOOTH_L1, paper=(58.4, 17.2
 CHAMFER = Row("chamfer", {"loss.last_stage": "chamfer"}, paper=(58.2, 18.4))
 PUBLISHED_START = Row("untrained_last", {"loss.before_matching": "none"})
 WINDING = Row("published_alignment", {"loss.alignment": "published"})
-ROWS = (BASELINE, ARCH, MDA, DML, EIGHT, TWO, CHAMFER, PUBLISHED_START, WINDING)
+CROPS = Row("published_crops", {"augment.crops": "published"})
+ROWS = (CROPS, BASELINE, ARCH, MDA, DML, EIGHT, TWO, CHAMFER, PUBLISHED_START, WINDING)
 TABLES = {
     "Components (Table 1a)": {"Baseline": BASELINE, "+Arch": ARCH, "+MDA": MDA, "+DML": DML},
     "Alignment directions M (Table 1b)": {"1": ARCH, "2": TWO, "4": MDA, "8": EIGHT},
@@ -97,6 +98,7 @@ TABLES = {
         "as it is": DML,
         "last evolution without loss until matching begins (published)": PUBLISHED_START,
         "alignment that may wind twice (published)": WINDING,
+        "crops that never reach the image's sides (published)": CROPS,
     },
 }
 STAGE_PAPER = {"initial": (49.8, 1.7), "coarse": (55.7, 8.7), "evolution 3": (59.2, 19.1)}
