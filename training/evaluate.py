@@ -13,6 +13,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -43,8 +44,17 @@ def main() -> int:
     if arguments.output:
         rows = [dataclasses.asdict(row) for row in scores]
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
+        arguments.output.write_text(json.dumps(_without_nan(rows), indent=1) + "\n")
     return 0
+
+
+def _without_nan(value: Any) -> Any:
+    """Numbers that do not exist as null, since JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,22 +83,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--max-instances", type=int, default=100)
     parser.add_argument("--score", type=float, default=0.0)
-    parser.add_argument("--long-side", type=int, default=512, help="network's long side, px")
+    parser.add_argument(
+        "--nms-iou", type=float, help="1 for none; default as published: 0.7 for COCO's weights"
+    )
+    parser.add_argument(
+        "--long-side", type=int, help="network's long side, px; default the run's, or 512"
+    )
     parser.add_argument("--short-side", type=int, default=0, help="network's short side, px")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     return parser
 
 
-def _source(arguments: argparse.Namespace) -> DataConfig:
-    """The set to measure, from a run's settings or from the command line."""
+def _source(arguments: argparse.Namespace) -> tuple[DataConfig, int]:
+    """The set to measure and the long side, px, from a run's settings or the command line."""
     if arguments.config:
-        source = read_train_config(arguments.config).validation
-        if source is None:
+        if arguments.annotations or arguments.images:
+            raise ValueError("give --config, or --annotations and --images, not both")
+        config = read_train_config(arguments.config)
+        if config.validation is None:
             raise ValueError(f"config {arguments.config!r} has no validation set")
-        return source
+        return config.validation, config.augment.trained_side
     if not arguments.annotations or not arguments.images:
         raise ValueError("give --annotations and --images, or --config")
-    return DataConfig(
+    source = DataConfig(
         annotations=arguments.annotations,
         images=arguments.images,
         format=arguments.format,
@@ -97,26 +114,27 @@ def _source(arguments: argparse.Namespace) -> DataConfig:
         split=arguments.split,
         hold_out=arguments.hold_out,
     )
+    return source, 512
 
 
 def _measure(arguments: argparse.Namespace) -> tuple[ProtocolSettings, list[StageScores]]:
-    source = _source(arguments)
+    source, side = _source(arguments)
     rules = ProtocolSettings(
         protocol=arguments.protocol or source.format,
         boundary=arguments.boundary,
         images=arguments.recall_over,
         score_digits=arguments.score_digits,
     )
-    settings = PredictorSettings(
+    predictor = Predictor.from_checkpoint(arguments.weights, device=arguments.device)
+    config = predictor.info.config
+    names, published_nms = config.class_names, 0.7 if config.placement == "coco" else 1.0
+    predictor.settings = PredictorSettings(
         score_threshold=arguments.score,
         max_instances=arguments.max_instances,
+        nms_iou=published_nms if arguments.nms_iou is None else arguments.nms_iou,
         short_side=arguments.short_side,
-        long_side=arguments.long_side,
+        long_side=side if arguments.long_side is None else arguments.long_side,
     )
-    predictor = Predictor.from_checkpoint(
-        arguments.weights, device=arguments.device, settings=settings
-    )
-    names = predictor.info.config.class_names
     data, content = load_labels(source, names, held_out=source.hold_out > 0)
     for line in data.problems.summary():
         print(f"labels: {line}", file=sys.stderr)

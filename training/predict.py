@@ -27,6 +27,9 @@ def main() -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--score", type=float, default=defaults.score_threshold)
     parser.add_argument("--max-instances", type=int, default=defaults.max_instances)
+    parser.add_argument(
+        "--nms-iou", type=float, default=defaults.nms_iou, help="1 keeps repeated instances"
+    )
     parser.add_argument("--stage", choices=STAGES, default=defaults.stage)
     parser.add_argument("--short-side", type=int, default=defaults.short_side)
     parser.add_argument("--long-side", type=int, default=defaults.long_side)
@@ -35,6 +38,7 @@ def main() -> int:
         settings = PredictorSettings(
             score_threshold=arguments.score,
             max_instances=arguments.max_instances,
+            nms_iou=arguments.nms_iou,
             stage=arguments.stage,
             short_side=arguments.short_side,
             long_side=arguments.long_side,

@@ -50,17 +50,18 @@ def measured(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     result = {}
     for row in rows:
         precision = row["precision"]
-        values = {key: round(value, 4) for key, value in precision.items() if _kept(key)}
+        values = {key: round(value, 4) for key, value in precision.items() if _kept(key, value)}
         values |= {
             f"{group}/IoU in true boxes": round(value, 4)
             for group, value in row["given_boxes_iou"].items()
+            if value is not None
         }
         result[row["stage"]] = values
     return result
 
 
-def _kept(key: str) -> bool:
-    return key.rsplit("/", 1)[1] in ("AP", "AP50", "AP75")
+def _kept(key: str, value: float | None) -> bool:
+    return value is not None and key.rsplit("/", 1)[1] in ("AP", "AP50", "AP75")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +181,9 @@ def dataset_from_content(
     categories = {category["id"]: category["name"] for category in content["categories"]}
     names = tuple(class_names or (categories[key] for key in sorted(categories)))
     ids_by_name = {name: key for key, name in categories.items()}
+    if len(ids_by_name) < len(categories):
+        twice = Counter(categories.values()).most_common(1)[0][0]
+        raise ValueError(f"{source!r} has two categories named {twice!r}; give them one id")
     if not any(name in ids_by_name for name in names):
         raise ValueError(
             f"{source!r} has none of the classes asked for; "

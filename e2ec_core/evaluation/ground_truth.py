@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.coco import NO_CATEGORY, CocoDataset
+from ..data.coco import NO_CATEGORY, CocoDataset, read_parts
 from ..data.outlines import FARTHEST, decode_run_lengths
 from ..data.problems import Problems
 from .contour_iou import annotation_to_rle
@@ -50,7 +50,9 @@ def _complete(
     """The label with all that the tools need; None if it has no usable outline."""
     segmentation = label.get("segmentation")
     if isinstance(segmentation, list):
-        segmentation = [flat for flat in segmentation if _is_polygon(flat)]
+        usable = read_parts(segmentation, size, Problems(), "")
+        segmentation = [np.ravel(p).tolist() for p in segmentation if _is_polygon(p)]
+        segmentation = segmentation if usable else None
     elif isinstance(segmentation, dict):
         mask = decode_run_lengths(segmentation, size, Problems(), "")
         segmentation = None if mask is None else segmentation
@@ -73,14 +75,9 @@ def _complete(
     return {"area": area, "bbox": box, **complete}
 
 
-def _is_polygon(flat: Any) -> bool:
+def _is_polygon(points: Any) -> bool:
     try:
-        values = np.asarray(flat, np.float64)
+        values = np.ravel(np.asarray(points, np.float64))
     except (ValueError, TypeError):
         return False
-    return (
-        values.ndim == 1
-        and values.size >= 6
-        and values.size % 2 == 0
-        and bool((np.abs(values) <= FARTHEST).all())
-    )
+    return values.size >= 6 and values.size % 2 == 0 and bool((np.abs(values) <= FARTHEST).all())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from e2ec_core.contours import Contours
+from e2ec_core.contours import Contours, Stage
 from e2ec_core.data.coco import CocoDataset, LabelledImage, read_image
 from e2ec_core.evaluation.contour_iou import Rle, contour_ious
-from e2ec_core.evaluation.ground_truth import restrict_ground_truth as restrict_ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
+from e2ec_core.inference.postprocess import distinct
 from e2ec_core.inference.predictor import Predictor, labels_to_input_px, to_image_px
 from e2ec_core.inference.preprocess import Placement
 from e2ec_core.model.features import STRIDE, Features, Seeds
+
+_REPORTED: dict[str, Stage] = {"initial": "initial", "coarse": "coarse"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class StageScores:
     """What one stage of a model reaches.
 
     Attributes:
-        stage: initial, coarse, evolution 1, ...; `box` for the detector's boxes as rectangles.
+        stage: initial, coarse, evolution 1, ...
         precision: as `CocoEvaluator.evaluate` gives it; `box/...` is of the detector's boxes where
             the model has a box head, else of the boxes around the contours.
         given_boxes_iou: mean IoU of contours grown in the true boxes (at the true centres, for a
@@ -53,7 +54,7 @@ def evaluate_stages(
     """Measures every stage of a model on the same detections.
 
     Args:
-        predictor: its settings give score threshold, number of instances and scale.
+        predictor: its settings give score threshold, number of instances, NMS and scale.
         data: the labelled images, read from `ground_truth`.
         ground_truth: COCO-format content of exactly these images.
         groups: names of classes by group, reported beside `all`.
@@ -129,11 +130,12 @@ def grow_detections(
             vertices=_to_image(predictor, contours[0, :kept].float().cpu().numpy(), placement),
             scores=proposals.scores[0, :kept].cpu().numpy(),
             class_ids=proposals.class_ids[0, :kept].cpu().numpy(),
-            stage="final",
+            stage=_REPORTED.get(stage, "final"),
             image_size=placement.image_size,
             instance_ids=None if ids is None else ids[0, :kept].cpu().numpy(),
         )
-        result[stage] = (found, boxes)
+        index = distinct(found, settings.nms_iou)
+        result[stage] = (found[index], None if boxes is None else boxes[index])
     return result
 
 
@@ -172,12 +174,6 @@ def grow_given_boxes(
         name: _to_image(predictor, contours[0].float().cpu().numpy(), placement)
         for name, contours in zip(names, grown, strict=True)
     }
-
-
-def with_settings(predictor: Predictor, **changes: Any) -> Predictor:
-    """Replaces some of the predictor's settings; see `PredictorSettings`."""
-    predictor.settings = dataclasses.replace(predictor.settings, **changes)
-    return predictor
 
 
 def _to_image(

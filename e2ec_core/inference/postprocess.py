@@ -58,8 +58,15 @@ def fast_nms(
     return stays
 
 
-def drop_repeats(contours: Contours, iou_threshold: float = PUBLISHED_NMS_IOU) -> Contours:
-    """NMS of whole instances, whose boxes enclose all their contours, see `fast_nms`."""
+def distinct(contours: Contours, iou_threshold: float = PUBLISHED_NMS_IOU) -> NDArray[np.int64]:
+    """Indices left by NMS of whole instances, whose boxes enclose all their contours.
+
+    Args:
+        contours: of one image, best first.
+        iou_threshold: see `fast_nms`; 1 keeps all.
+    """
+    if iou_threshold == 1:
+        return np.arange(len(contours))
     groups, boxes = contours.by_instance(), contours.boxes_xyxy
     first = np.array([group[0] for group in groups], np.int64)
     around = [[*boxes[g, :2].min(axis=0), *boxes[g, 2:].max(axis=0)] for g in groups]
@@ -69,7 +76,7 @@ def drop_repeats(contours: Contours, iou_threshold: float = PUBLISHED_NMS_IOU) -
         contours.class_ids[first],
         iou_threshold=iou_threshold,
     )
-    return contours[np.concatenate([first[:0], *(groups[i] for i in stays)])]
+    return np.concatenate([first[:0], *(groups[i] for i in stays)])
 
 
 def count_reversals(contours: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from e2ec_core.checkpoint import CheckpointInfo, load_state, read_checkpoint
 from e2ec_core.config import LabelOrigin, PlacementRule
 from e2ec_core.contours import STAGES, Contours, Stage
 from e2ec_core.device import choose_device
-from e2ec_core.inference.postprocess import PUBLISHED_NMS_IOU, drop_repeats
+from e2ec_core.inference.postprocess import PUBLISHED_NMS_IOU, distinct
 from e2ec_core.inference.preprocess import (
     Placement,
     fit_sides,
@@ -264,6 +264,4 @@ def _collect(
         image_size=placement.image_size,
         instance_ids=None if ids is None else ids[0, :kept].cpu().numpy(),
     )
-    if settings.nms_iou == 1:
-        return found
-    return drop_repeats(found, settings.nms_iou)
+    return found[distinct(found, settings.nms_iou)]

@@ -78,6 +78,14 @@ class AugmentConfig:
             raise ValueError(f"size is {self.size}; give height and width, multiples of 32")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale is {self.scale}; give (least, most), both above 0")
+        for name in ("flip", "blur", "min_visible"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment.{name} is {getattr(self, name)}; give 0 to 1")
+
+    @property
+    def trained_side(self) -> int:
+        """Long side of images in views of scale 1, px."""
+        return self.base_side or max(self.size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -218,6 +218,11 @@ class TrainConfig:
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
+        directions, vertices = self.loss.directions, self.model.contour_vertices
+        if directions < 0 or (directions and vertices % directions):
+            raise ValueError(
+                f"loss.directions is {directions}; give 0 or a divisor of the {vertices} vertices"
+            )
         for size in self.multi_scale:
             if len(size) != 2 or any(side < 32 or side % 32 for side in size):
                 raise ValueError(

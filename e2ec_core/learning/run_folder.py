@@ -104,7 +104,8 @@ class RunFolder:
     def save_weights(self, name: str, model: nn.Module) -> None:
         """Writes weights to use, `NAME.safetensors`."""
         if self.writes:
-            save_checkpoint(self.path / f"{name}.safetensors", model, self.config.model)
+            path = self.path / f"{name}.safetensors"
+            save_checkpoint(path, model, self.config.model, dtype=torch.float32)
 
     def save_picture(self, epoch: int, name: str, image_rgb: NDArray[np.uint8]) -> None:
         """Writes a picture, uint8 [H, W, 3] RGB, as JPEG."""

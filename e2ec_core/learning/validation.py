@@ -13,9 +13,10 @@ from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.data.class_names import DatasetName
 from e2ec_core.data.coco import CocoDataset, read_image
 from e2ec_core.evaluation.cityscapes import import_script
+from e2ec_core.evaluation.ground_truth import restrict_ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.evaluation.report import COLUMNS
-from e2ec_core.evaluation.run import StageScores, evaluate_stages, restrict_ground_truth
+from e2ec_core.evaluation.run import StageScores, evaluate_stages
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.inference.predictor import Predictor, PredictorSettings
 from e2ec_core.learning.config import TrainConfig
@@ -94,12 +95,12 @@ class Validation:
         return rules
 
     def _predictor(self, model: E2EC, score: float) -> Predictor:
-        augment = self.config.augment
         settings = PredictorSettings(
             score_threshold=score,
             max_instances=100,
+            nms_iou=1.0,
             short_side=0,
-            long_side=augment.base_side or max(augment.size),
+            long_side=self.config.augment.trained_side,
         )
         info = CheckpointInfo(name="validation", config=self.config.model)
         return Predictor(model, info, device=self.process.device, settings=settings)

@@ -137,7 +137,9 @@ def test_the_ground_truth_of_bad_labels_can_be_measured(labels: list[dict[str, A
     coco_mask = pytest.importorskip("pycocotools.mask")
     from e2ec_core.evaluation.contour_iou import annotation_to_rle
 
-    truth = restrict_ground_truth(_content(*labels), _read(*labels))
+    data = _read(*labels)
+    truth = restrict_ground_truth(_content(*labels), data)
+    assert len(truth["annotations"]) == sum(len(image.instances) for image in data.images)
     for label in truth["annotations"]:
         rle = annotation_to_rle(label, SIDE, SIDE)
         assert 0 <= coco_mask.area(rle) <= SIDE**2
@@ -180,3 +182,11 @@ def test_each_case_is_reported_with_what_is_done(labels: list[dict[str, Any]], r
 def test_files_without_ids_or_sizes_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"'labels' is not COCO's instance format: .*{message}"):
         check_content(_content() | change, "labels", "COCO's instance format")
+
+
+def test_two_categories_of_one_name_are_refused() -> None:
+    content = _content({"segmentation": [SQUARE]})
+    first = content["categories"][0]
+    content["categories"].append({**first, "id": 77})
+    with pytest.raises(ValueError, match=f"two categories named '{first['name']}'"):
+        dataset_from_content(content, "images")

@@ -11,7 +11,7 @@ from e2ec_core.contours import Contours
 from e2ec_core.inference.postprocess import (
     box_iou,
     count_reversals,
-    drop_repeats,
+    distinct,
     fast_nms,
     undo_zigzags,
 )
@@ -77,7 +77,8 @@ def test_repeats_are_dropped_as_whole_objects() -> None:
         image_size=(50, 100),
         instance_ids=np.array([0, 0, 1, 1, 2]),
     )
-    assert drop_repeats(contours).vertices.tolist() == corners[[0, 1, 4]].tolist()
+    assert distinct(contours, 0.7).tolist() == [0, 1, 4]
     apart = replace(contours, instance_ids=None)
-    assert drop_repeats(apart).vertices.tolist() == corners[:2].tolist()
-    assert len(drop_repeats(contours[:0])) == 0
+    assert distinct(apart).tolist() == [0, 1]
+    assert len(distinct(contours[:0])) == 0
+    assert distinct(contours, 1.0).tolist() == list(range(len(contours)))

@@ -47,7 +47,8 @@ def measure(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(SCRIPT), run_name="__main__")
         shown = capsys.readouterr()
-        rows = json.loads(out.read_text()) if out.is_file() else []
+        strict = {"parse_constant": pytest.fail}  # NaN and Infinity are no JSON
+        rows = json.loads(out.read_text(), **strict) if out.is_file() else []
         return int(ended.value.code or 0), shown.out + shown.err, rows
 
     return run
