@@ -4,7 +4,8 @@ python benchmarks/ablation.py [--output runs/ablation] [--seeds 0 1 2] makes the
 format, trains one detector for all, trains and measures every row with the commands of
 `training/`, and writes `ablation.json` and `ablation.md`. Finished parts are not repeated, so a
 stopped run goes on where it was; after a change of settings give another folder. The validation
-split is for choosing settings; the tables are of the test split. About 7 minutes for each run on one CPU core.
+split is for choosing settings; the tables are of the test split. A run takes about 6 minutes on
+one CPU core.
 """
 
 from __future__ import annotations
