@@ -16,7 +16,7 @@ import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,12 +175,10 @@ def run_all(output: Path, seeds: Sequence[int]) -> Scores:
     return scores
 
 
-def cells(name: str, scores: Scores, stage: int = -1) -> str:
-    """Numbers of a row in percent: mean over seeds and their standard deviation."""
-    return " | ".join(
-        spread([100 * stages[stage][column] for stages in scores[name].values()])
-        for column in COLUMNS
-    )
+def cells(seeds: Iterable[list[dict[str, Any]]], stage: int = -1) -> str:
+    """Numbers of one stage in percent, from the stages of several seeds."""
+    chosen = [stages[stage] for stages in seeds]
+    return " | ".join(spread([100 * row[column] for row in chosen]) for column in COLUMNS)
 
 
 def spread(values: Sequence[float], sign: str = "") -> str:
@@ -228,16 +226,15 @@ def steps(scores: Scores) -> list[str]:
 
 
 def report(scores: Scores) -> str:
-    """All tables in Markdown."""
+    """All tables in Markdown; the rows of one are of the same seeds."""
     lines: list[str] = []
     for title, rows in TABLES.items():
         lines += [f"## {title}", "", *header("setting")]
+        common = set.intersection(*(set(scores[row.name]) for row in rows.values()))
         for label, row in rows.items():
-            seeds = len(scores[row.name])
-            count = f" ({seeds} seed{'s' if seeds > 1 else ''})"
-            lines.append(
-                f"| {label}{count} | {cells(row.name, scores)} | {reference(row.paper)} |"
-            )
+            measured = cells([scores[row.name][seed] for seed in sorted(common)])
+            lines.append(f"| {label} | {measured} | {reference(row.paper)} |")
+        lines += ["", f"Seeds: {', '.join(map(str, sorted(common)))}."]
         lines.append("")
         if BASELINE in rows.values():
             lines += [*steps(scores), ""]
@@ -245,7 +242,7 @@ def report(scores: Scores) -> str:
     for position, stage in enumerate(next(iter(scores[DML.name].values()))):
         name = stage["stage"]
         paper = reference(STAGE_PAPER.get(name))
-        lines.append(f"| {name} | {cells(DML.name, scores, position)} | {paper} |")
+        lines.append(f"| {name} | {cells(scores[DML.name].values(), position)} | {paper} |")
     return "\n".join(lines) + "\n"
 
 
