@@ -41,8 +41,14 @@ class RunFolder:
         self.path = Path(config.output)
         self._board: Any = None
 
-    def open(self, finished_steps: int) -> None:
-        """Writes the config and drops metrics of steps that will be taken again."""
+    def open(self, finished_steps: int, *, epochs: int = 0, validated: int = 0) -> None:
+        """Writes the config and drops metrics that will be written again.
+
+        Args:
+            finished_steps: of the run so far.
+            epochs: finished ones.
+            validated: epochs after the last of which the validation is done.
+        """
         if not self.writes:
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -50,7 +56,9 @@ class RunFolder:
         metrics = self.path / "metrics.jsonl"
         if metrics.is_file():
             lines = metrics.read_text().splitlines()
-            kept = [line + "\n" for line in lines if _finished(line, finished_steps)]
+            kept = [
+                line + "\n" for line in lines if _finished(line, finished_steps, epochs, validated)
+            ]
             self._replace("metrics.jsonl", "".join(kept) if finished_steps else "")
         if self.config.tensorboard and self._board is None:
             self._board = _open_board(self.path / "tensorboard", finished_steps)
@@ -128,13 +136,17 @@ class RunFolder:
         partial.replace(self.path / name)
 
 
-def _finished(line: str, steps: int) -> bool:
-    """Whether a line of metrics is whole and tells of steps that need not be taken again."""
+def _finished(line: str, steps: int, epochs: int, validated: int) -> bool:
+    """Whether a line of metrics is whole and tells of what need not be done again."""
     try:
         record = json.loads(line)
     except ValueError:
         return False
-    return isinstance(record, dict) and int(record.get("step", 0)) <= steps
+    if not isinstance(record, dict) or int(record.get("step", 0)) > steps:
+        return False
+    if "validation" in record:
+        return int(record["epoch"]) <= validated
+    return "seconds" not in record or int(record["epoch"]) < epochs
 
 
 def _open_board(path: Path, finished_steps: int) -> Any:

@@ -95,11 +95,12 @@ class Trainer:
         Raises:
             NonFiniteLoss: `nonfinite.json` names the images.
         """
-        self.folder.open(self.step)
+        progress = self.progress
+        self.folder.open(self.step, epochs=progress.epoch, validated=progress.validated)
         epochs = self.config.epochs
         self._validate_when_due()
         with self._bar() as bar:
-            while self.progress.epoch < min(epochs, last_epoch or epochs):
+            while progress.epoch < min(epochs, last_epoch or epochs):
                 self._train_epoch(bar, last_step)
                 if self.step == last_step:
                     break

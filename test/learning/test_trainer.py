@@ -111,6 +111,21 @@ def test_a_half_written_line_of_metrics_is_dropped(tiny_run: Run) -> None:
     assert [line["step"] for line in _lines(config)] == [1, 2, 3]
 
 
+def test_lines_of_an_epoch_that_was_not_saved_are_not_doubled(tiny_run: Run) -> None:
+    config = tiny_run()
+    Trainer(config).run(last_epoch=1)
+    path = Path(config.output) / "metrics.jsonl"
+    step = json.loads(path.read_text().splitlines()[-1])["step"]
+    with path.open("a") as file:  # logged, then killed before the state was written
+        for kind in ({"epoch": 1, "seconds": 9.0}, {"epoch": 2, "validation": []}):
+            file.write(json.dumps({"step": step} | kind) + "\n")
+    resumed = Trainer(config)
+    resumed.resume()
+    resumed.run(last_epoch=1)
+    assert [line["epoch"] for line in _lines(config, "seconds")] == [0]
+    assert 2 not in [line["epoch"] for line in _lines(config, "validation")]
+
+
 def test_a_run_without_a_state_cannot_be_resumed(tiny_run: Run) -> None:
     with pytest.raises(ValueError, match="without --resume"):
         Trainer(tiny_run()).resume()
