@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -17,6 +21,22 @@ REPO = Path(__file__).resolve().parent.parent
 def repo_dir() -> Path:
     """The root of the source tree."""
     return REPO
+
+
+@pytest.fixture(scope="session")
+def load_script(repo_dir: Path) -> Callable[[str], ModuleType]:
+    """Loads a script of the source tree as a module, by its path there."""
+
+    def load(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(Path(path).stem, repo_dir / path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(spec.name, module)  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,8 @@ def undo_zigzags(
 ) -> NDArray[np.float32]:
     """Fall back to the previous stage where the last one brought zigzags.
 
+    Published for pictures alone; no measured number has it, so the predictor leaves it to callers.
+
     Args:
         contours: [K, N, 2] (x, y) of the last stage, network-input px.
         previous: [K, N, 2] of the stage before.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -13,15 +11,8 @@ from e2ec_core.learning.config import read_train_config
 
 
 @pytest.fixture(scope="module")
-def ablation(repo_dir: Path) -> ModuleType:
-    path = repo_dir / "benchmarks" / "ablation.py"
-    spec = importlib.util.spec_from_file_location("ablation", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablation"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def ablation(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("benchmarks/ablation.py")
 
 
 def test_every_row_is_a_run_of_its_own(ablation: ModuleType) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -31,15 +31,9 @@ PARTS = {
 
 
 @pytest.fixture(scope="module")
-def script(repo_dir: Path) -> ModuleType:
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
     """training/import_centernet.py as a module."""
-    path = repo_dir / "training" / "import_centernet.py"
-    spec = importlib.util.spec_from_file_location("import_centernet", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("training/import_centernet.py")
 
 
 def _separable(index: str, kind: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -56,15 +56,9 @@ def test_a_photograph_gives_a_picture_and_a_line(
 
 
 @pytest.fixture(scope="module")
-def script(repo_dir: Path) -> ModuleType:
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
     """training/predict.py as a module."""
-    path = repo_dir / "training" / "predict.py"
-    spec = importlib.util.spec_from_file_location("predict", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("training/predict.py")
 
 
 @pytest.mark.parametrize(

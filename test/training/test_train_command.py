@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -97,15 +97,9 @@ def test_a_run_goes_on_with_resume(
 
 
 @pytest.fixture(scope="module")
-def script(repo_dir: Path) -> ModuleType:
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
     """training/train.py as a module."""
-    path = repo_dir / "training" / "train.py"
-    spec = importlib.util.spec_from_file_location("train", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("training/train.py")
 
 
 @pytest.mark.parametrize(
