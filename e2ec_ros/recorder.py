@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -158,7 +158,13 @@ class Recorder(Node):
         while not condition():
             if time.monotonic() > deadline:
                 return False
-            self._spinner.spin_once(timeout_sec=0.05)
+            try:
+                self._spinner.spin_once(timeout_sec=0.05)
+            except Exception as error:
+                if self.context.ok():
+                    raise
+                # A signal in the middle of a step: whatever rclpy says then means this.
+                raise ExternalShutdownException from error
         return True
 
     def wait_for_contours(self, timeout: float, alive: Callable[[], bool]) -> bool:

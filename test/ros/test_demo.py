@@ -105,7 +105,7 @@ def test_an_interrupt_ends_the_demo_and_its_children(
     time.sleep(2.0)
     demo.send_signal(number)
     _, errors = demo.communicate(timeout=30)
-    assert demo.returncode == 130
+    assert demo.returncode == 130, errors
     assert errors.strip() == "interrupted"
     assert session_members(demo.pid) == []
 
