@@ -21,8 +21,8 @@ from e2ec_core.checkpoint import CheckpointError, load_state, save_checkpoint
 from e2ec_core.config import ModelConfig
 from e2ec_core.data.class_names import CLASS_NAMES, DatasetName
 from e2ec_core.model.build import build_model
-from e2ec_core.model.dla import DLA34
 from e2ec_core.model.e2ec import E2EC
+from e2ec_core.model.published.dla import DLA34
 
 TERMS = "published E2EC weights: non-commercial use only, under their authors' terms"
 

@@ -21,8 +21,8 @@ FORBIDDEN = {
 }
 # Parts of the node that are tested and understood without a running ROS.
 WITHOUT_RCLPY = {
-    *("children", "diagnostics", "images", "markers", "messages", "model", "parameters"),
-    *("prefetch", "resources", "sources", "statistics", "worker"),
+    *("demo/children", "diagnostics", "images", "markers", "messages", "model", "parameters"),
+    *("playback/prefetch", "playback/sources", "resources", "statistics", "worker"),
 }
 
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from e2ec_core.model.mobilenet import LiteDetector
+from e2ec_core.model.lite.detector import LiteDetector
 
 _BACKBONE = {
     "expand/Conv2D_weights": "expand.weight",

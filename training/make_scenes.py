@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from e2ec_core.data.synthetic import (
+from street_scenes import (
     SyntheticScene,
     make_scene,
     write_coco_dataset,

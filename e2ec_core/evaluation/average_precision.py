@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .contour_iou import annotation_to_rle
+from e2ec_core.evaluation.contour_iou import annotation_to_rle
 
 Kind = Literal["mask", "box", "boundary"]
 

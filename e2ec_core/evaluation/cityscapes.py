@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..contours import Contours
-from ..data.cityscapes import IDS_SUFFIX, LABEL_IDS
-from ..geometry import contour_to_mask
+from e2ec_core.contours import Contours
+from e2ec_core.data.cityscapes import IDS_SUFFIX, LABEL_IDS
+from e2ec_core.geometry import contour_to_mask
 
 _SCRIPT = "cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling"
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..geometry import contours_to_rle
+from e2ec_core.geometry import contours_to_rle
 
 Rle = dict[str, Any]
 

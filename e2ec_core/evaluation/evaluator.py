@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..contours import Contours
-from ..geometry import contours_to_rle
-from .average_precision import Kind, precision_table
+from e2ec_core.contours import Contours
+from e2ec_core.evaluation.average_precision import Kind, precision_table
+from e2ec_core.geometry import contours_to_rle
 
 SUBSETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..data.coco import NO_CATEGORY, CocoDataset, read_parts
-from ..data.outlines import FARTHEST, decode_run_lengths
-from ..data.problems import Problems
-from .contour_iou import annotation_to_rle
+from e2ec_core.data.coco import NO_CATEGORY, CocoDataset, read_parts
+from e2ec_core.data.outlines import FARTHEST, decode_run_lengths
+from e2ec_core.data.problems import Problems
+from e2ec_core.evaluation.contour_iou import annotation_to_rle
 
 
 def restrict_ground_truth(content: Mapping[str, Any], data: CocoDataset) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any, Literal, Protocol, get_args
 
 from numpy.typing import ArrayLike
 
-from ..contours import Contours
-from ..data.cityscapes import instance_id_files
-from ..data.class_names import DatasetName
-from .average_precision import SBD_THRESHOLDS, Kind
-from .cityscapes import CityscapesEvaluator
-from .evaluator import SUBSETS, CocoEvaluator
+from e2ec_core.contours import Contours
+from e2ec_core.data.cityscapes import instance_id_files
+from e2ec_core.data.class_names import DatasetName
+from e2ec_core.evaluation.average_precision import SBD_THRESHOLDS, Kind
+from e2ec_core.evaluation.cityscapes import CityscapesEvaluator
+from e2ec_core.evaluation.evaluator import SUBSETS, CocoEvaluator
 
 
 class Evaluator(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from ..data.class_names import DatasetName
+from e2ec_core.data.class_names import DatasetName
 
 COLUMNS: Mapping[DatasetName, tuple[tuple[str, str], ...]] = MappingProxyType(
     {

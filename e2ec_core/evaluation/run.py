@@ -18,7 +18,7 @@ from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.inference.postprocess import distinct
 from e2ec_core.inference.predictor import Predictor, labels_to_input_px, to_image_px
 from e2ec_core.inference.preprocess import Placement
-from e2ec_core.model.features import STRIDE, Features, Seeds
+from e2ec_core.model.structures import STRIDE, Features, Seeds
 
 _REPORTED: dict[str, Stage] = {"initial": "initial", "coarse": "coarse"}
 

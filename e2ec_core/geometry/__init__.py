@@ -1,10 +1,10 @@
 """Contour geometry in NumPy: polygons, sampling, alignment, key vertices, masks."""
 
-from .alignment import AlignmentMode, align_contour
-from .join import join_polygons
-from .keys import key_vertices
-from .masks import contour_to_mask, contours_to_rle, mask_to_polygons
-from .polygon import (
+from e2ec_core.geometry.alignment import AlignmentMode, align_contour
+from e2ec_core.geometry.join import join_polygons
+from e2ec_core.geometry.keys import key_vertices
+from e2ec_core.geometry.masks import contour_to_mask, contours_to_rle, mask_to_polygons
+from e2ec_core.geometry.polygon import (
     Orientation,
     Polygon,
     as_polygon,
@@ -14,7 +14,7 @@ from .polygon import (
     orient,
     signed_area,
 )
-from .sampling import edge_lengths, points_at, resample_uniform, sample_edges
+from e2ec_core.geometry.sampling import edge_lengths, points_at, resample_uniform, sample_edges
 
 __all__ = [
     "AlignmentMode",

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .polygon import Polygon, orient
-from .sampling import edge_lengths, points_at, resample_uniform, sample_edges
+from e2ec_core.geometry.polygon import Polygon, orient
+from e2ec_core.geometry.sampling import edge_lengths, points_at, resample_uniform, sample_edges
 
 AlignmentMode = Literal["monotone", "published"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .polygon import Polygon, orient, signed_area
+from e2ec_core.geometry.polygon import Polygon, orient, signed_area
 
 
 def join_polygons(parts: Sequence[ArrayLike], min_share: float = 0.03) -> Polygon:

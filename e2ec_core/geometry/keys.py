@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .polygon import as_polygon
+from e2ec_core.geometry.polygon import as_polygon
 
 
 def key_vertices(contour: ArrayLike, tolerance: float) -> NDArray[np.bool_]:

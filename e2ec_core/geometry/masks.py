@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .polygon import Polygon, as_polygon, orient, signed_area
+from e2ec_core.geometry.polygon import Polygon, as_polygon, orient, signed_area
 
 _UPSAMPLING = 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .polygon import Polygon, as_polygon
+from e2ec_core.geometry.polygon import Polygon, as_polygon
 
 
 def edge_lengths(polygon: ArrayLike) -> NDArray[np.float64]:

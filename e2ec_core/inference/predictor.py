@@ -25,7 +25,7 @@ from e2ec_core.inference.preprocess import (
 )
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.features import Detections
+from e2ec_core.model.structures import Detections
 
 Precision = Literal["fp32", "fp16", "bf16"]
 

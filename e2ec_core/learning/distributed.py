@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from e2ec_core.device import choose_device
-from e2ec_core.model.evolution import ContourNorm
+from e2ec_core.model.published.evolution import ContourNorm
 
 # Others wait while the first process validates.
 _PATIENCE = timedelta(hours=6)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2ec_core.learning.components import component_losses
+from e2ec_core.learning.component_losses import component_losses
 from e2ec_core.learning.config import LossConfig
 from e2ec_core.learning.losses import (
     Counts,
@@ -20,7 +20,7 @@ from e2ec_core.learning.losses import (
 from e2ec_core.learning.region_losses import contour_iou_loss, region_mask_loss
 from e2ec_core.learning.views import Batch
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.features import STRIDE, Features, Seeds, gather_cells, plant_seeds
+from e2ec_core.model.structures import STRIDE, Features, Seeds, gather_cells, plant_seeds
 
 
 def batch_counts(batch: Batch) -> Counts:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from e2ec_core.learning.losses import Counts, mean_over_valid
-from e2ec_core.model.features import Region
+from e2ec_core.model.structures import Region
 
 IOU_CELLS = 16
 """Cells per side in which the IoU loss draws its points."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..geometry import (
+from e2ec_core.geometry import (
     AlignmentMode,
     Polygon,
     align_contour,
@@ -21,14 +21,14 @@ from ..geometry import (
     key_vertices,
     signed_area,
 )
-from .components import (
+from e2ec_core.learning.component_losses import (
     ComponentBatch,
     ComponentTargets,
     fill_component,
     no_components,
     stack_components,
 )
-from .heatmaps import draw_gaussian, gaussian_radius
+from e2ec_core.learning.heatmaps import draw_gaussian, gaussian_radius
 
 STRIDE = 4
 """Network-input px per heatmap cell."""

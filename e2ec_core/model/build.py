@@ -7,24 +7,20 @@ from collections.abc import Callable
 from torch import nn
 
 from e2ec_core.config import DeformationKind, ModelConfig
-from e2ec_core.model.components import ComponentHead
-from e2ec_core.model.deformation import GlobalDeformation, PaperDeformation
-from e2ec_core.model.detector import CenterNetDetector, Normalize
-from e2ec_core.model.dla import CHANNELS, DLA34
+from e2ec_core.model.component_detection import ComponentHead
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.evolution import ContourEvolution, ContourNet
-from e2ec_core.model.heads import ConvHead
-from e2ec_core.model.initial import InitialContour
-from e2ec_core.model.lite import LiteDeformation, LiteEvolution, LiteInitial
-from e2ec_core.model.mobilenet import (
-    FEATURE_CHANNELS,
-    FINE_CHANNELS,
-    PYRAMID_CHANNELS,
-    LiteDetector,
-)
-from e2ec_core.model.neck import DLANeck
-from e2ec_core.model.octagon import OctagonInitial
-from e2ec_core.model.region import FeatureNorm, RegionEncoder
+from e2ec_core.model.lite.detector import FEATURE_CHANNELS, LiteDetector
+from e2ec_core.model.lite.mobilenet import FINE_CHANNELS, PYRAMID_CHANNELS
+from e2ec_core.model.lite.region import FeatureNorm, RegionEncoder
+from e2ec_core.model.lite.stages import LiteDeformation, LiteEvolution, LiteInitial
+from e2ec_core.model.published.deformation import GlobalDeformation, PaperDeformation
+from e2ec_core.model.published.detector import CenterNetDetector, Normalize
+from e2ec_core.model.published.dla import CHANNELS, DLA34
+from e2ec_core.model.published.evolution import ContourEvolution, ContourNet
+from e2ec_core.model.published.heads import ConvHead
+from e2ec_core.model.published.initial import InitialContour
+from e2ec_core.model.published.neck import DLANeck
+from e2ec_core.model.published.octagon import OctagonInitial
 
 HEATMAP_BIAS = -2.19
 """Logit of a heatmap that starts at 0.1 everywhere (Focal Loss, Lin et al., 2017)."""

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from e2ec_core.contours import Stage
-from e2ec_core.model.components import ComponentHead
-from e2ec_core.model.decode import decode_peaks
-from e2ec_core.model.features import (
+from e2ec_core.model.component_detection import ComponentHead
+from e2ec_core.model.peaks import decode_peaks
+from e2ec_core.model.published.octagon import OctagonInitial
+from e2ec_core.model.structures import (
     STRIDE,
     Detections,
     Features,
@@ -18,7 +19,6 @@ from e2ec_core.model.features import (
     Seeds,
     plant_seeds,
 )
-from e2ec_core.model.octagon import OctagonInitial
 
 
 def clip_to_map(contour: Tensor, feature: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from e2ec_core.data.synthetic import SyntheticScene, make_scene, write_kins_dataset
+from street_scenes import SyntheticScene, make_scene, write_kins_dataset
 
 CITY_SIZE = (64, 128)
 

@@ -15,8 +15,8 @@ from e2ec_core.data.cityscapes import instance_id_files
 from e2ec_core.data.class_names import CITYSCAPES, KINS, SBD
 from e2ec_core.data.coco import CocoDataset
 from e2ec_core.data.formats import read_dataset
-from e2ec_core.data.synthetic import SyntheticScene
 from e2ec_core.geometry import contour_to_mask
+from street_scenes import SyntheticScene
 
 coco_mask = pytest.importorskip("pycocotools.mask")
 

@@ -14,15 +14,20 @@ from e2ec_core.config import ModelConfig
 from e2ec_core.data.coco import CocoDataset, read_coco
 from e2ec_core.geometry import contour_to_mask
 from e2ec_core.learning.augment import AugmentConfig
-from e2ec_core.learning.components import component_losses
+from e2ec_core.learning.component_losses import component_losses
 from e2ec_core.learning.config import LossConfig
 from e2ec_core.learning.objective import batch_counts, batch_losses
 from e2ec_core.learning.targets import TargetSettings, make_targets, stack_targets
 from e2ec_core.learning.views import MASK_CELLS, Batch, TrainingViews, collate
 from e2ec_core.model.build import build_model
-from e2ec_core.model.components import GRID, ComponentHead, ComponentMaps, decode_components
+from e2ec_core.model.component_detection import (
+    GRID,
+    ComponentHead,
+    ComponentMaps,
+    decode_components,
+)
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.features import Features
+from e2ec_core.model.structures import Features
 
 SETTINGS = TargetSettings(num_classes=2, vertices=32, max_instances=4, components=True)
 MODEL = ModelConfig(class_names=("car", "person"), vertices=32, evolutions=1, components=True)

@@ -21,7 +21,7 @@ from e2ec_core.config import to_dict
 from e2ec_core.learning.batches import EpochBatches
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import Process
-from e2ec_core.model.evolution import ContourNorm
+from e2ec_core.model.published.evolution import ContourNorm
 
 Run = Callable[..., TrainConfig]
 SCRIPT = Path(__file__).with_name("two_processes.py")

@@ -24,7 +24,7 @@ from e2ec_core.learning.targets import TargetBatch, TargetSettings
 from e2ec_core.learning.views import Batch, Noise, TrainingViews, collate
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.features import Features
+from e2ec_core.model.structures import Features
 
 CONFIG = ModelConfig(preset="e2ec_lite", class_names=("disc", "box"), vertices=32, evolutions=2)
 LOSS = LossConfig(box_units=True, dynamic_matching_from=0, matched_evolutions=2)

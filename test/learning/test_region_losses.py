@@ -15,7 +15,7 @@ from e2ec_core.learning.region_losses import (
     region_mask_loss,
     signed_distance,
 )
-from e2ec_core.model.features import Region
+from e2ec_core.model.structures import Region
 
 SQUARE = torch.tensor([[0.0, 0.0], [0.0, 4.0], [4.0, 4.0], [4.0, 0.0]], dtype=torch.float64)
 BOXES = torch.tensor([[[10.0, 20.0, 74.0, 84.0], [100.0, 40.0, 132.0, 56.0]]])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from e2ec_core.config import ModelConfig
 from e2ec_core.model.build import build_model
-from e2ec_core.model.components import (
+from e2ec_core.model.component_detection import (
     GRID,
     ComponentHead,
     ComponentMaps,
@@ -19,8 +19,8 @@ from e2ec_core.model.components import (
     greedy_nms,
     grid_points,
 )
-from e2ec_core.model.decode import Peaks
-from e2ec_core.model.features import Features
+from e2ec_core.model.peaks import Peaks
+from e2ec_core.model.structures import Features
 
 CONFIG = ModelConfig(
     preset="e2ec_lite",

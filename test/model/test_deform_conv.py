@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from e2ec_core.model.deform_conv import DeformConv, deform_conv2d
+from e2ec_core.model.published.deform_conv import DeformConv, deform_conv2d
 
 
 def _inputs(

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from e2ec_core.config import ModelConfig
 from e2ec_core.model.build import build_model
-from e2ec_core.model.deformation import GlobalDeformation
 from e2ec_core.model.e2ec import E2EC, clip_to_map
-from e2ec_core.model.evolution import ContourEvolution, ContourNet, ContourNorm
-from e2ec_core.model.features import Features, Seeds
-from e2ec_core.model.initial import InitialContour
+from e2ec_core.model.published.deformation import GlobalDeformation
+from e2ec_core.model.published.evolution import ContourEvolution, ContourNet, ContourNorm
+from e2ec_core.model.published.initial import InitialContour
+from e2ec_core.model.structures import Features, Seeds
 
 VERTICES = 16
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from e2ec_core.model.decode import decode_peaks
-from e2ec_core.model.features import Features, gather_cells, plant_seeds
-from e2ec_core.model.heads import ConvHead, gather_patches
+from e2ec_core.model.peaks import decode_peaks
+from e2ec_core.model.published.heads import ConvHead, gather_patches
 from e2ec_core.model.sampling import EXACT_SHIFT, HALF_PIXEL_SHIFT, sample_vertices
+from e2ec_core.model.structures import Features, gather_cells, plant_seeds
 
 
 def _all_cells(height: int, width: int) -> Tensor:

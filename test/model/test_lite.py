@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from e2ec_core.config import ModelConfig
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.features import STRIDE, Features, Region, Seeds
-from e2ec_core.model.lite import CircularBlock, normals
-from e2ec_core.model.region import enlarge, sample_region
+from e2ec_core.model.lite.region import enlarge, sample_region
+from e2ec_core.model.lite.stages import ResidualCircularBlock, normals
+from e2ec_core.model.structures import STRIDE, Features, Region, Seeds
 
 CONFIG = ModelConfig(preset="e2ec_lite", class_names=("car", "person"), vertices=32, evolutions=2)
 SIZE = 256
@@ -165,12 +165,12 @@ def test_evolution_commutes_with_the_choice_of_the_first_vertex(
 @pytest.mark.parametrize("dilation", [1, 4])
 def test_circular_block_commutes_with_rolling(dilation: int) -> None:
     torch.manual_seed(0)
-    block, x = CircularBlock(8, dilation).double(), torch.randn(3, 8, 24, dtype=torch.float64)
+    block, x = ResidualCircularBlock(8, dilation).double(), torch.randn(3, 8, 24, dtype=torch.float64)
     torch.testing.assert_close(block(x.roll(7, 2)), block(x).roll(7, 2), rtol=0, atol=1e-12)
 
 
 def test_circular_block_without_weights_changes_nothing() -> None:
-    block, x = CircularBlock(8, 2), torch.randn(3, 8, 24)
+    block, x = ResidualCircularBlock(8, 2), torch.randn(3, 8, 24)
     for parameter in block.conv.parameters():
         nn.init.zeros_(parameter)
     assert torch.equal(block(x), x)

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from e2ec_core.checkpoint import read_checkpoint
-from e2ec_core.model.features import Features
-from e2ec_core.model.mobilenet import LiteDetector, SameConv2d, SqueezeExcite, hard_swish
+from e2ec_core.model.lite.detector import LiteDetector
+from e2ec_core.model.lite.mobilenet import SameConv2d, SqueezeExcite, hard_swish
+from e2ec_core.model.structures import Features
 
 
 def test_hard_swish_of_known_values() -> None:

@@ -9,8 +9,8 @@ import torch
 from e2ec_core.config import ModelConfig
 from e2ec_core.geometry import signed_area
 from e2ec_core.model.build import build_model
-from e2ec_core.model.features import plant_seeds
-from e2ec_core.model.octagon import diamond, extreme_points, octagon, space_evenly
+from e2ec_core.model.published.octagon import diamond, extreme_points, octagon, space_evenly
+from e2ec_core.model.structures import plant_seeds
 
 EXTREMES = torch.tensor([[40.0, 90.0], [100.0, 30.0], [60.0, 10.0], [20.0, 50.0]]).double()
 

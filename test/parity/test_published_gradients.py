@@ -15,7 +15,7 @@ from torch import Tensor
 from e2ec_core.convert import published_name
 from e2ec_core.learning.losses import contour_losses, heatmap_focal_loss
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.features import STRIDE, Features, Seeds
+from e2ec_core.model.structures import STRIDE, Features, Seeds
 
 Expected = Mapping[str, NDArray]
 FULL_GRADIENTS = (

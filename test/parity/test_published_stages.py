@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2ec_core.model.decode import Peaks, decode_peaks
-from e2ec_core.model.deform_conv import deform_conv2d
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.features import Features, plant_seeds
+from e2ec_core.model.peaks import Peaks, decode_peaks
+from e2ec_core.model.published.deform_conv import deform_conv2d
+from e2ec_core.model.structures import Features, plant_seeds
 
 STAGES = ("poly_init", "poly_coarse", "py0", "py1", "py2")
 SLOTS = 32

@@ -10,7 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from e2ec_ros.node import SegmentationNode
-    from e2ec_ros.testing import Bench
+    from ros_bench import Bench
 
 SMALL = {"short_side": 64, "long_side": 0}  # px as the network sees images: fast
 
@@ -19,8 +19,8 @@ SMALL = {"short_side": 64, "long_side": 0}  # px as the network sees images: fas
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A bench in a domain of its own."""
     pytest.importorskip("rclpy", reason="rclpy is missing: run `make test`")
-    from e2ec_ros.domains import own_domain
-    from e2ec_ros.testing import Bench, ros_domain
+    from e2ec_ros.demo.domains import own_domain
+    from ros_bench import Bench, ros_domain
 
     with own_domain() as domain, ros_domain(domain, tmp_path) as environment:
         made = Bench(environment, tmp_path)

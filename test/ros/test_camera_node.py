@@ -15,7 +15,7 @@ from e2ec_ros.images import to_rgb
 from e2ec_ros.qos import latched
 
 if TYPE_CHECKING:
-    from e2ec_ros.testing import Bench
+    from ros_bench import Bench
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -39,7 +39,7 @@ def test_a_folder_is_published_with_stamps_frames_and_calibration(
     images = bench.listen(Image, "/image")
     infos = bench.listen(CameraInfo, "/camera_info", latched(10))
     camera = bench.start(
-        "e2ec_ros.camera_node",
+        "e2ec_ros.playback.camera_node",
         arguments(tmp_path, rate=10.0, frame_id="left", intrinsics="[60.0, 61.0, 31.5, 23.5]"),
     )
     assert camera.process.wait(60) == 0, camera.log.read_text()
@@ -59,7 +59,7 @@ def test_an_unknown_camera_is_uncalibrated(bench: Bench, tmp_path: Path) -> None
     write_images(tmp_path, 1)
     infos = bench.listen(CameraInfo, "/camera_info", latched(10))
     bench.listen(Image, "/image")
-    bench.start("e2ec_ros.camera_node", arguments(tmp_path))
+    bench.start("e2ec_ros.playback.camera_node", arguments(tmp_path))
     bench.wait(lambda: infos)
     assert not np.any(infos[0].k)
     assert infos[0].header.frame_id == "camera_optical_frame"
@@ -68,7 +68,9 @@ def test_an_unknown_camera_is_uncalibrated(bench: Bench, tmp_path: Path) -> None
 def test_loop_starts_again_and_a_signal_ends_it(bench: Bench, tmp_path: Path) -> None:
     write_images(tmp_path, 2)
     images = bench.listen(Image, "/image")
-    camera = bench.start("e2ec_ros.camera_node", arguments(tmp_path, rate=50.0, loop="true"))
+    camera = bench.start(
+        "e2ec_ros.playback.camera_node", arguments(tmp_path, rate=50.0, loop="true")
+    )
     bench.wait(lambda: len(images) >= 7)
     said = camera.log.read_text()
     camera.process.send_signal(signal.SIGTERM)
@@ -80,7 +82,7 @@ def test_unreadable_images_are_skipped(bench: Bench, tmp_path: Path) -> None:
     write_images(tmp_path, 3)
     (tmp_path / "001.png").write_bytes(b"broken")
     images = bench.listen(Image, "/image")
-    camera = bench.start("e2ec_ros.camera_node", arguments(tmp_path, rate=10.0))
+    camera = bench.start("e2ec_ros.playback.camera_node", arguments(tmp_path, rate=10.0))
     assert camera.process.wait(60) == 0
     bench.wait(lambda: len(images) == 2)
     assert "image skipped" in camera.log.read_text()
@@ -100,7 +102,7 @@ def test_unreadable_images_are_skipped(bench: Bench, tmp_path: Path) -> None:
 def test_bad_input_ends_with_one_line(
     bench: Bench, parameters: dict[str, str], words: str
 ) -> None:
-    camera = bench.start("e2ec_ros.camera_node", arguments(**parameters))  # type: ignore[arg-type]
+    camera = bench.start("e2ec_ros.playback.camera_node", arguments(**parameters))  # type: ignore[arg-type]
     assert camera.process.wait(60) == 1
     (line,) = camera.log.read_text().strip().splitlines()
     assert line.startswith("error: ")

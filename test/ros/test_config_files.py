@@ -13,7 +13,7 @@ import yaml
 
 if TYPE_CHECKING:
     from e2ec_ros.node import SegmentationNode
-    from e2ec_ros.testing import Bench
+    from ros_bench import Bench
 
 
 def displays(repo_dir: Path) -> dict[str, dict[str, Any]]:
@@ -53,7 +53,7 @@ def test_messages_can_be_used_without_torch_and_model() -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'cv_bridge', 'vision_msgs'): sys.modules[name] = None\n"
-        "import e2ec_ros.msg, e2ec_ros.srv, e2ec_ros.messages, e2ec_ros.camera_node\n"
+        "import e2ec_ros.msg, e2ec_ros.srv, e2ec_ros.messages, e2ec_ros.playback.camera_node\n"
         "import e2ec_ros.node\n"
         "print(e2ec_ros.msg.InstanceContour().track_id)"
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from e2ec_ros.domains import DOMAINS, own_domain
+from e2ec_ros.demo.domains import DOMAINS, own_domain
 
 HOLD = """
-from e2ec_ros.domains import own_domain
+from e2ec_ros.demo.domains import own_domain
 with own_domain() as domain:
     print(domain, flush=True)
     input()

@@ -16,7 +16,7 @@ from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.qos import latched
 
 if TYPE_CHECKING:
-    from e2ec_ros.testing import Bench
+    from ros_bench import Bench
 
 Box = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max, px
 
@@ -38,7 +38,7 @@ def play(bench: Bench, folder: Path) -> tuple[list[InstanceContourArray], list[C
     infos = bench.listen(CameraInfo, "/camera/camera_info", latched(10))
     bench.wait(lambda: bench.node.count_publishers("/e2ec/contours") > 0)
     camera = bench.start(
-        "e2ec_ros.camera_node",
+        "e2ec_ros.playback.camera_node",
         ["--ros-args", "-r", "image:=/camera/image", "-p", f"source:={folder}"]
         + ["-p", "wait_for_subscriber:=true", "-p", "wait_for_contours:=/e2ec/contours"]
         + ["-p", f"intrinsics:={INTRINSICS}", "-p", "frame_id:=image_02"],

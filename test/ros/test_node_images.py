@@ -22,12 +22,12 @@ from visualization_msgs.msg import MarkerArray
 from e2ec_ros.images import encode_jpeg, fill_image, to_rgb
 from e2ec_ros.messages import clip_to_image, vertices_of
 from e2ec_ros.msg import InstanceContourArray
-from e2ec_ros.sources import open_source
+from e2ec_ros.playback.sources import open_source
 from e2ec_ros.srv import SegmentImage
 
 if TYPE_CHECKING:
     from e2ec_ros.node import SegmentationNode
-    from e2ec_ros.testing import Bench
+    from ros_bench import Bench
 
     MakeNode = Callable[..., SegmentationNode]
     Console = Callable[[], list[str]]

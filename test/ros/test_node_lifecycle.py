@@ -15,7 +15,7 @@ from e2ec_ros.qos import latched
 
 if TYPE_CHECKING:
     from e2ec_ros.node import SegmentationNode
-    from e2ec_ros.testing import Bench
+    from ros_bench import Bench
 
     MakeNode = Callable[..., SegmentationNode]
     Console = Callable[[], list[str]]

@@ -15,7 +15,7 @@ from e2ec_ros.msg import InstanceContourArray
 
 if TYPE_CHECKING:
     from e2ec_ros.node import SegmentationNode
-    from e2ec_ros.testing import Bench
+    from ros_bench import Bench
 
 
 def test_old_frames_are_dropped_and_counted_and_services_answer(

@@ -17,7 +17,7 @@ from e2ec_ros.images import fill_image
 from e2ec_ros.msg import InstanceContourArray
 
 if TYPE_CHECKING:
-    from e2ec_ros.testing import Bench
+    from ros_bench import Bench
 
 LONGEST_END = 20.0  # s; a free machine needs less than 2, a busy one while it imports PyTorch
 

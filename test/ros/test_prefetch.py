@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from e2ec_ros.prefetch import Prefetched
+from e2ec_ros.playback.prefetch import Prefetched
 
 
 def test_items_come_in_order_and_the_end_stays_the_end() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from e2ec_ros.sources import open_source
+from e2ec_ros.playback.sources import open_source
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 

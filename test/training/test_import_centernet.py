@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from e2ec_core.model.mobilenet import LiteDetector
+from e2ec_core.model.lite.detector import LiteDetector
 
 CENTERNET = {
     "gate_reduce": "conv1x1_se_a/Conv2D_",

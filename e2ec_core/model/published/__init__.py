@@ -1,0 +1,1 @@
+"""The paper's own parts: DLA-34 and its neck, the initial contour, deformation, evolution."""

@@ -1,0 +1,174 @@
+"""Contour evolution: circular convolutions along the contour (paper, section 4).
+
+Circular convolutions: Peng et al., Deep Snake, CVPR 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from e2ec_core.model.sampling import HALF_PIXEL_SHIFT, sample_vertices
+from e2ec_core.model.structures import STRIDE, Features, Seeds
+
+PUBLISHED_DILATIONS = (1, 1, 1, 2, 2, 4, 4)
+
+
+class ContourNorm(nn.BatchNorm1d):
+    """Batch norm whose statistics leave out the slots that only pad a training batch.
+
+    Equals the plain batch norm of the instances alone, which the published model takes, without
+    a shape that depends on their number.
+    """
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """[n, C, N] -> [n, C, N]; `valid` is [n] bool."""
+        if valid is None or not self.training:
+            return super().forward(x)
+        assert self.momentum is not None
+        kept = valid[:, None, None]
+        values = torch.where(kept, x, 0).to(torch.promote_types(x.dtype, torch.float32))
+        count = (valid.sum() * x.shape[2]).clamp(min=1)
+        mean = values.sum((0, 2), keepdim=True) / count
+        centred = torch.where(kept, values - mean, 0)
+        variance = centred.square().sum((0, 2), keepdim=True) / count
+        with torch.no_grad():
+            # An empty batch moves nothing.
+            momentum = self.momentum * valid.any()
+            unbiased = variance.flatten() * count / (count - 1).clamp(min=1)
+            for running, new in (
+                (self.running_mean, mean.flatten()),
+                (self.running_var, unbiased),
+            ):
+                assert running is not None
+                running.lerp_(new.to(running.dtype), momentum.to(running.dtype))
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked.add_(1)
+        scale = self.weight[:, None] * (variance + self.eps).rsqrt()
+        return (centred * scale + self.bias[:, None]).to(x.dtype)
+
+
+class CircularBlock(nn.Module):
+    """Convolution around the closed contour, ReLU, batch norm (in the published order)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, kernel: int, dilation: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(
+            in_channels,
+            out_channels,
+            kernel,
+            padding=dilation * (kernel // 2),
+            dilation=dilation,
+            padding_mode="circular",
+        )
+        self.norm = ContourNorm(out_channels)
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """[n, in, N] -> [n, out, N]; `valid` [n] as in `ContourNorm`."""
+        out: Tensor = self.norm(self.conv(x).relu(), valid)
+        return out
+
+
+class ContourNet(nn.Module):
+    """Features along closed contours to an offset per vertex; rolls with the contour."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        state: int = 128,
+        kernel: int = 9,
+        dilations: Sequence[int] = PUBLISHED_DILATIONS,
+        fusion: int = 256,
+        hidden: Sequence[int] = (256, 64),
+    ) -> None:
+        """Build the layers; the defaults are the published sizes.
+
+        Args:
+            in_channels: channels of a vertex.
+            state: channels of every block.
+            kernel: odd kernel size, in vertices.
+            dilations: of the residual blocks; their number is the depth.
+            fusion: channels of the feature of the whole contour.
+            hidden: channels of the prediction's hidden layers.
+        """
+        super().__init__()
+        self.head = CircularBlock(in_channels, state, kernel=kernel)
+        self.blocks = nn.ModuleList(
+            CircularBlock(state, state, kernel=kernel, dilation=dilation) for dilation in dilations
+        )
+        states = state * (len(dilations) + 1)
+        self.fusion = nn.Conv1d(states, fusion, 1)
+        layers: list[nn.Module] = []
+        width = fusion + states
+        for out in hidden:
+            layers += [nn.Conv1d(width, out, 1), nn.ReLU()]
+            width = out
+        self.prediction = nn.Sequential(*layers, nn.Conv1d(width, 2, 1))
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d):
+                nn.init.normal_(module.weight, std=0.01)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """[n, in, N] -> [n, 2, N] (x, y); `valid` [n] as in `ContourNorm`."""
+        states = [self.head(x, valid)]
+        for block in self.blocks:
+            states.append(block(states[-1], valid) + states[-1])
+        state = torch.cat(states, dim=1)
+        whole = self.fusion(state).amax(dim=2, keepdim=True).expand(-1, -1, state.shape[2])
+        offsets: Tensor = self.prediction(torch.cat([whole, state], dim=1))
+        return offsets
+
+
+class ContourEvolution(nn.Module):
+    """One step: samples features at the vertices and moves each vertex."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        coordinate_scale: float = 1.0,
+        offset_scale: float = 1.0,
+        shift: float = HALF_PIXEL_SHIFT,
+    ) -> None:
+        """Wrap a network along the contour.
+
+        Args:
+            net: features and coordinates [n, C + 2, N], and which of the n are no padding, to
+                offsets [n, 2, N].
+            coordinate_scale: factor of the canonical coordinates, per input px (published: 1).
+            offset_scale: input px per unit of the network's output (published: 1).
+            shift: of the sampling, see `sample_vertices`.
+        """
+        super().__init__()
+        self.net = net
+        self.coordinate_scale = coordinate_scale
+        self.offset_scale = offset_scale
+        self.shift = shift
+
+    def forward(self, features: Features, seeds: Seeds, contour: Tensor) -> Tensor:
+        """Move the contour.
+
+        Args:
+            features: of the same batch.
+            seeds: only which slots are valid is read, in training.
+            contour: [B, K, N, 2] (x, y), input px.
+
+        Returns:
+            [B, K, N, 2], input px.
+        """
+        sampled = sample_vertices(features.feature, contour, stride=STRIDE, shift=self.shift)
+        # Canonical coordinates: relative to the contour's box, so that place does not matter.
+        canonical = (contour - contour.amin(dim=2, keepdim=True)) * self.coordinate_scale
+        canonical = canonical.transpose(2, 3).to(sampled.dtype)
+        x = torch.cat([sampled, canonical], dim=2).flatten(0, 1)
+        valid = None if seeds.valid is None else seeds.valid.flatten()
+        offsets: Tensor = self.net(x, valid).to(contour.dtype)
+        offsets = offsets.unflatten(0, contour.shape[:2])
+        return contour + self.offset_scale * offsets.transpose(2, 3)

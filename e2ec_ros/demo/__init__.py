@@ -1,0 +1,1 @@
+"""What `make demo` runs: camera and node as children, a recorder, a report."""

@@ -1,0 +1,1 @@
+"""What plays images: the camera node and its sources."""
