@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 
 from e2ec_core.contours import STAGES
-from e2ec_core.data.coco import read_image
+from e2ec_core.image_files import read_image
 from e2ec_core.inference import Predictor, PredictorSettings, draw_contours
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "e2ec_lite.safetensors"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-import cv2
-
-from e2ec_core.data.coco import NO_CATEGORY, CocoDataset, LabelledImage, read_image
+from e2ec_core.data.coco import NO_CATEGORY, CocoDataset, LabelledImage
 from e2ec_core.data.problems import HANDLING, MISSING_IMAGE, Problems
+from e2ec_core.image_files import read_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +105,7 @@ def image_fault(image: LabelledImage) -> str | None:
     """What is wrong with an image file, None if nothing."""
     try:
         size = read_image(image.path).shape[:2]
-    except (ValueError, cv2.error) as error:
+    except ValueError as error:
         return str(error)
     if size != (image.height, image.width):
         return (

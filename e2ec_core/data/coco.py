@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -275,24 +274,3 @@ def read_parts(
     return tuple(
         outline for flat in segmentation for outline in sound_outlines(flat, size, problems, place)
     )
-
-
-def read_image(path: str | Path, *, upright: bool = False) -> NDArray[np.uint8]:
-    """Reads an image file as RGB uint8 [H, W, 3].
-
-    Args:
-        path: the file.
-        upright: turn the image as its EXIF orientation says, as viewers do. Labels count pixels
-            as they are stored, so labelled images are not turned.
-
-    Raises:
-        ValueError: the file is missing or is no image.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"image {str(path)!r} does not exist; check the path")
-    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise ValueError(f"image {str(path)!r} cannot be read; it must be a JPEG, PNG or the like")
-    return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8, copy=False)

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from e2ec_core.contours import Contours, Stage
-from e2ec_core.data.coco import CocoDataset, LabelledImage, read_image
+from e2ec_core.data.coco import CocoDataset, LabelledImage
 from e2ec_core.evaluation.contour_iou import Rle, contour_ious
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
+from e2ec_core.image_files import read_image
 from e2ec_core.inference.postprocess import distinct
 from e2ec_core.inference.predictor import Predictor, labels_to_input_px, to_image_px
 from e2ec_core.inference.preprocess import Placement

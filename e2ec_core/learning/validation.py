@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.data.class_names import DatasetName
-from e2ec_core.data.coco import CocoDataset, read_image
+from e2ec_core.data.coco import CocoDataset
 from e2ec_core.evaluation.cityscapes import import_script
 from e2ec_core.evaluation.ground_truth import restrict_ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.evaluation.report import COLUMNS
 from e2ec_core.evaluation.run import StageScores, evaluate_stages
+from e2ec_core.image_files import read_image
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.inference.predictor import Predictor, PredictorSettings
 from e2ec_core.learning.config import TrainConfig

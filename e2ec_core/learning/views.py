@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from e2ec_core.config import LabelOrigin
-from e2ec_core.data.coco import CocoDataset, Instance, LabelledImage, read_image
+from e2ec_core.data.coco import CocoDataset, Instance, LabelledImage
 from e2ec_core.geometry import Polygon, contour_to_mask, join_polygons
+from e2ec_core.image_files import read_image
 from e2ec_core.learning.augment import AugmentConfig, View, change_colors, make_view, paste
 from e2ec_core.learning.region_losses import IOU_CELLS
 from e2ec_core.learning.targets import (

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
-from e2ec_core.data.coco import NO_CATEGORY, CocoDataset, Instance, read_coco, read_image
+from e2ec_core.data.coco import NO_CATEGORY, CocoDataset, Instance, read_coco
 from e2ec_core.geometry import signed_area
 
 SQUARE = [10, 20, 30, 20, 30, 50, 10, 50]
@@ -190,57 +188,6 @@ def test_other_json_is_refused_naming_the_file(tmp_path: Path, text: str) -> Non
     path.write_text(text)
     with pytest.raises(ValueError, match=r"labels\.json' is not (COCO's instance format|JSON)"):
         read_coco(path, tmp_path)
-
-
-def test_an_image_is_read_as_rgb(tmp_path: Path) -> None:
-    image = np.zeros((4, 6, 3), np.uint8)
-    image[..., 0] = 250  # red
-    cv2.imwrite(str(tmp_path / "red.png"), image[..., ::-1])
-    read = read_image(tmp_path / "red.png")
-    np.testing.assert_array_equal(read, image)
-    assert read.flags["C_CONTIGUOUS"]
-
-
-def test_grey_and_transparent_images_are_read_as_rgb(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "grey.png"), np.full((4, 6), 90, np.uint8))
-    cv2.imwrite(str(tmp_path / "alpha.png"), np.full((4, 6, 4), 90, np.uint8))
-    for name in ("grey.png", "alpha.png"):
-        assert read_image(tmp_path / name).tolist() == np.full((4, 6, 3), 90).tolist()
-
-
-def _turned(path: Path, image: np.ndarray, orientation: int) -> None:
-    """Writes a JPEG with an EXIF orientation (TIFF tag 0x0112) of 1 to 8."""
-    tiff = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
-    exif = b"Exif\0\0" + tiff
-    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
-    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
-    path.write_bytes(jpeg[:2] + segment + jpeg[2:])
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_labelled_images_are_read_as_they_are_stored(tmp_path: Path, orientation: int) -> None:
-    """COCO's labels count stored pixels, whatever viewers make of the EXIF orientation."""
-    stored = np.zeros((40, 64, 3), np.uint8)
-    stored[:20] = 200
-    path = tmp_path / "photo.jpg"
-    _turned(path, stored, orientation)
-    read = read_image(path)
-    assert read.shape == (40, 64, 3)
-    assert read[:18].mean() > 190
-    assert read[22:].mean() < 10
-    upright = read_image(path, upright=True)
-    assert upright.shape == ((64, 40, 3) if orientation > 4 else (40, 64, 3))
-    bright = {1: upright[:18], 3: upright[22:], 6: upright[:, 22:], 8: upright[:, :18]}
-    if orientation in bright:
-        assert bright[orientation].mean() > 190
-
-
-def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"none\.png' does not exist"):
-        read_image(tmp_path / "none.png")
-    (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"text\.png' cannot be read"):
-        read_image(tmp_path / "text.png")
 
 
 def test_real_annotations_agree_with_their_own_boxes_and_areas(shared_dir: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.config import from_dict
-from e2ec_core.data.coco import read_coco, read_content, read_image
+from e2ec_core.data.coco import read_coco, read_content
 from e2ec_core.evaluation import CocoEvaluator
 from e2ec_core.evaluation.ground_truth import restrict_ground_truth
+from e2ec_core.image_files import read_image
 from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.trainer import Trainer
