@@ -165,7 +165,10 @@ def test_evolution_commutes_with_the_choice_of_the_first_vertex(
 @pytest.mark.parametrize("dilation", [1, 4])
 def test_circular_block_commutes_with_rolling(dilation: int) -> None:
     torch.manual_seed(0)
-    block, x = ResidualCircularBlock(8, dilation).double(), torch.randn(3, 8, 24, dtype=torch.float64)
+    block, x = (
+        ResidualCircularBlock(8, dilation).double(),
+        torch.randn(3, 8, 24, dtype=torch.float64),
+    )
     torch.testing.assert_close(block(x.roll(7, 2)), block(x).roll(7, 2), rtol=0, atol=1e-12)
 
 
