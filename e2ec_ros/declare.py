@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import (
@@ -34,26 +36,29 @@ class DeclaredParameters(Generic[T]):
     An impossible start value (from a launch file or YAML) does not end the node: the default is
     declared instead and the problem is kept until the parameter is set to something possible.
 
+    Args:
+        node: the node that gets them.
+        kind: a dataclass of `parameters.parameter` fields.
+        state: which changes the node's state allows now: `live` ones while active, and so on.
+
     Attributes:
-        value: the current snapshot; replaced as a whole on every accepted change.
+        value: the current snapshot; replaced as a whole after every accepted change.
         problems: parameter name to what was wrong with its start value.
     """
 
     def __init__(self, node: Node, kind: type[T], state: Callable[[], Change]) -> None:
-        """Declares the parameters.
-
-        Args:
-            node: the node that gets them.
-            kind: a dataclass of `parameters.parameter` fields.
-            state: which changes the node's state allows now: `live` ones while active, and so on.
-        """
         self.problems: dict[str, str] = {}
         self._fields = {spec.name: field for field, spec in specs(kind).items()}
         self._specs = {spec.name: spec for spec in specs(kind).values()}
         self._state = state
         values = {field: self._declare(node, spec) for field, spec in specs(kind).items()}
         self.value: T = kind(**values)
-        node.add_on_set_parameters_callback(self._on_set)
+        _warn_of_unknown(node, list(self._specs))
+        node.add_on_set_parameters_callback(self._judge)
+        self._has_post_set = hasattr(node, "add_post_set_parameters_callback")  # not on Humble
+        if self._has_post_set:
+            node.add_pre_set_parameters_callback(self._convert)
+            node.add_post_set_parameters_callback(self._take)
 
     def require_possible(self) -> None:
         """Raises ValueError with every start value that was impossible and not mended since."""
@@ -61,8 +66,7 @@ class DeclaredParameters(Generic[T]):
             raise ValueError("; ".join(self.problems.values()))
 
     def _declare(self, node: Node, spec: ParameterSpec) -> Value:
-        # Declared loosely first: with its real type, a wrong start value would only raise, with a
-        # message that says neither the name nor what to give.
+        # Declared without its range first: rclpy's own error names neither value nor fix.
         loose = ParameterDescriptor(dynamic_typing=True)
         given: object = node.declare_parameter(spec.name, spec.default, loose).value
         node.undeclare_parameter(spec.name)
@@ -74,37 +78,76 @@ class DeclaredParameters(Generic[T]):
         node.declare_parameter(spec.name, value, descriptor(spec), ignore_override=True)
         return value
 
-    def _on_set(self, changed: Sequence[Parameter[Any]]) -> SetParametersResult:
-        changes: dict[str, Any] = {}
+    def _convert(self, changed: Sequence[Parameter[Any]]) -> list[Parameter[Any]]:
+        """Makes integers floats where a float is declared; the rest is judged later."""
+        converted = []
+        for item in changed:
+            if item.name in self._specs:
+                with suppress(ValueError):
+                    item = Parameter(item.name, value=self._specs[item.name].accept(item.value))
+            converted.append(item)
+        return converted
+
+    def _judge(self, changed: Sequence[Parameter[Any]]) -> SetParametersResult:
         try:
             for item in changed:
-                if item.name in self._specs:  # use_sim_time and the like are not ours
-                    spec = self._specs[item.name]
-                    changes[self._fields[item.name]] = self._accept(spec, item.value)
+                if item.name in self._specs:  # others are ROS's own, such as use_sim_time
+                    self._check(self._specs[item.name], item.value)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        for item in changed:
-            self.problems.pop(item.name, None)
-        # replace() is generic over dataclasses, which T is by contract.
-        self.value = replace(self.value, **changes)  # type: ignore[type-var]
+        if not self._has_post_set:
+            self._take(changed)
         return SetParametersResult(successful=True)
 
-    def _accept(self, spec: ParameterSpec, value: object) -> Value:
+    def _check(self, spec: ParameterSpec, value: object) -> None:
         if spec.change not in ALLOWED[self._state()]:
             raise ValueError(
                 f"parameter {spec.name} cannot change now: {spec.reason}; "
                 f"{CHANGE_HELP[spec.change]}"
             )
-        return spec.accept(value)
+        spec.accept(value)
+
+    def _take(self, changed: Sequence[Parameter[Any]]) -> None:
+        """Makes accepted values the current ones."""
+        values = {
+            self._fields[item.name]: self._specs[item.name].accept(item.value)
+            for item in changed
+            if item.name in self._specs
+        }
+        for item in changed:
+            self.problems.pop(item.name, None)
+        # replace() is generic over dataclasses, which T is by contract.
+        self.value = replace(self.value, **values)  # type: ignore[type-var]
+
+
+def _warn_of_unknown(node: Node, names: list[str]) -> None:
+    """Logs the parameters that were given to the node but that it does not have."""
+    unknown = []
+    for name in node._parameter_overrides:  # rclpy has no public way to them
+        if not node.has_parameter(name):
+            last = name.rpartition(".")[2]
+            near = [other for other in names if other.rpartition(".")[2] == last]
+            near = near or get_close_matches(name, names, n=1)
+            unknown.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    if unknown:
+        node.get_logger().warning(
+            f"ignored, as this node has no such parameter: {', '.join(unknown)}"
+        )
 
 
 def descriptor(spec: ParameterSpec) -> ParameterDescriptor:
-    """What `ros2 param describe` shows of a parameter."""
+    """Builds what `ros2 param describe` shows of a parameter.
+
+    The typing is dynamic because `ParameterSpec.accept` checks types, with better words than
+    rclpy's.
+    """
     notes = [spec.range_text] if spec.choices else []
     if spec.change != "live":
         notes.append(f"changes only when {spec.change}: {spec.reason}")
     result = ParameterDescriptor(
-        description=spec.description, additional_constraints="; ".join(notes)
+        description=spec.description,
+        additional_constraints="; ".join(notes),
+        dynamic_typing=True,
     )
     if spec.minimum is None or spec.maximum is None:
         return result

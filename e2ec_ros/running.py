@@ -12,6 +12,8 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from e2ec_ros.parameter_files import unmatched_parameters
+
 
 class Closable(Protocol):
     """A node with threads of its own."""
@@ -41,6 +43,9 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
             node = create()
         except ValueError as error:
             return _complain(error)
+        given = sys.argv if arguments is None else arguments
+        for problem in unmatched_parameters(given, node.get_fully_qualified_name()):
+            node.get_logger().warning(problem)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()

@@ -75,6 +75,14 @@ def test_parameters_change_when_they_may_and_say_when_they_may_not(
 ) -> None:
     assert bench.set("score_threshold", 0.55) == ""
     assert bench.set("overlay.fill", 0.5) == ""
+    for name in ("nms_iou", "overlay.fill", "markers.depth"):
+        assert bench.set(name, 1) == ""  # `ros2 param set` sends an integer
+        value = active_node.get_parameter(name).value
+        assert (value, type(value)) == (1.0, float)
+    assert active_node._declared.value.nms_iou == 1.0
+    assert bench.set("nms_iou", 2) == "parameter nms_iou is 2; give 0.01 to 1"
+    assert "'soon', which is not of type float" in bench.set("nms_iou", "soon")
+    assert "2.5, which is not of type int" in bench.set("max_instances", 2.5)
     assert active_node._declared.value.score_threshold == 0.55
     assert "cannot change now" in bench.set("weights", "other.safetensors")
     assert "deactivate and clean up" in bench.set("device", "cuda")

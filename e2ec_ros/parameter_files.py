@@ -1,0 +1,68 @@
+"""Finds parameter files and `-p NODE:NAME:=VALUE` arguments that name other nodes only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+
+def unmatched_parameters(arguments: Sequence[str], node: str) -> list[str]:
+    """Describes the given parameters that cannot reach a node.
+
+    rcl reads the same arguments and leaves such parameters out without a word.
+
+    Args:
+        arguments: command line of the process.
+        node: fully qualified name of the node, e.g. `/left/e2ec`.
+
+    Returns:
+        one line for each parameter file and argument of which no part is for the node.
+    """
+    problems = []
+    for option, value in _ros_options(arguments):
+        if option == "--params-file":
+            sections = list(_sections(yaml.safe_load(Path(value).read_text(encoding="utf-8"))))
+            given = f"parameter file {value!r}"
+        else:
+            sections = re.findall(r"^([^:]+):[^:=]", value.partition(":=")[0])
+            given = f"parameter {value!r}"
+            if not sections:  # `-p NAME:=VALUE` is for every node
+                continue
+        if not sections:
+            problems.append(f"{given} holds no parameters")
+        elif not any(_pattern(section).fullmatch(node) for section in sections):
+            names = ", ".join(repr(section) for section in sections)
+            problems.append(
+                f"{given} is ignored: it names {names}, and this node is {node!r}; "
+                f"write {node!r} or '/**'"
+            )
+    return problems
+
+
+def _ros_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yields the parameter options after `--ros-args` with their values."""
+    inside = False
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word in ("--ros-args", "--"):
+            inside = word == "--ros-args"
+        elif inside and word in ("--params-file", "-p", "--param"):
+            yield ("--params-file" if word == "--params-file" else "-p"), following
+
+
+def _sections(content: object, prefix: str = "") -> Iterator[str]:
+    """Yields the node names, with namespaces and wildcards, whose parameters a file holds."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if key == "ros__parameters":
+            yield prefix
+        else:
+            yield from _sections(value, f"{prefix}/{str(key).strip('/')}")
+
+
+def _pattern(section: str) -> re.Pattern[str]:
+    """`*` stands for one part of a name, `**` for any number of parts."""
+    parts = ["(/[^/]+)*" if p == "**" else "/[^/]+" if p == "*" else f"/{re.escape(p)}"
+             for p in section.strip("/").split("/")]  # fmt: skip
+    return re.compile("".join(parts))

@@ -1,0 +1,92 @@
+"""Parameters that reach no node, or that the node does not have, are told in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is missing: run `make test`")
+
+from rclpy.context import Context
+from rclpy.node import Node
+
+from e2ec_ros.parameter_files import unmatched_parameters
+
+if TYPE_CHECKING:
+    from ros_bench import Bench
+
+
+@pytest.mark.parametrize(
+    ("text", "namespace"),
+    [
+        ("e2ec:\n  ros__parameters: {a: 1}", ""),
+        ("e2ec:\n  ros__parameters: {a: 1}", "left"),
+        ("/left/e2ec:\n  ros__parameters: {a: 1}", "left"),
+        ("left/e2ec:\n  ros__parameters: {a: 1}", "left"),
+        ("left:\n  e2ec:\n    ros__parameters: {a: 1}", "left"),
+        ("left:\n  e2ec:\n    ros__parameters: {a: 1}", "right"),
+        ("/**:\n  ros__parameters: {a: 1}", "left/front"),
+        ("/**/e2ec:\n  ros__parameters: {a: 1}", ""),
+        ("/**/e2ec:\n  ros__parameters: {a: 1}", "left/front"),
+        ("/*:\n  ros__parameters: {a: 1}", ""),
+        ("/*:\n  ros__parameters: {a: 1}", "left"),
+        ("/*/e2ec:\n  ros__parameters: {a: 1}", "left"),
+        ("/*/e2ec:\n  ros__parameters: {a: 1}", "left/front"),
+        ("/left/**:\n  ros__parameters: {a: 1}", "left/front"),
+        ("e2ec_node:\n  ros__parameters: {a: 1}\n/e2ec:\n  ros__parameters: {a: 1}", ""),
+        ("/e2ec_node:\n  ros__parameters: {a: 1}", ""),
+        ("# nothing yet", ""),
+    ],
+)
+def test_files_match_as_rcl_matches_them(tmp_path: Path, text: str, namespace: str) -> None:
+    file = tmp_path / "given.yaml"
+    file.write_text(text)
+    arguments = ["node", "--ros-args", "--params-file", str(file)]
+    context = Context()
+    context.init(args=arguments)
+    node = Node(
+        "e2ec", context=context, namespace=namespace, start_parameter_services=False
+    )  # the oracle: rclpy itself
+    reached = node.declare_parameter("a", 0).value == 1
+    assert (unmatched_parameters(arguments, node.get_fully_qualified_name()) == []) == reached
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_arguments_for_other_nodes_are_found() -> None:
+    text = "node -p x:a:=1 --ros-args -p a:=1 -p e2ec:b:=http://x -p e2ec_node:c:=2 -- -p x:d:=1"
+    (line,) = unmatched_parameters(text.split(), "/e2ec")
+    assert line == (
+        "parameter 'e2ec_node:c:=2' is ignored: it names 'e2ec_node', and this node is '/e2ec'; "
+        "write '/e2ec' or '/**'"
+    )
+
+
+@pytest.mark.parametrize("module", ["node", "playback.camera_node"])
+def test_what_nobody_declared_is_told_by_the_running_node(
+    bench: Bench, tmp_path: Path, module: str
+) -> None:
+    foreign, misspelt = tmp_path / "foreign.yaml", tmp_path / "misspelt.yaml"
+    foreign.write_text("/left/e2ec_node:\n  ros__parameters: {stage: coarse}\n")
+    misspelt.write_text("/**:\n  ros__parameters: {score_treshold: 0.4, framid: x, qos: auto}\n")
+    arguments = ["--ros-args", "--params-file", str(foreign), "--params-file", str(misspelt)]
+    child = bench.start(f"e2ec_ros.{module}", [*arguments, "-p", "nonsense:=3"], "child")
+
+    def line(words: str) -> str:
+        return next((one for one in child.log.read_text().splitlines() if words in one), "")
+
+    bench.wait(lambda: line("is ignored"))
+    name = "/e2ec" if module == "node" else "/camera"
+    assert f"'{foreign}' is ignored: it names '/left/e2ec_node', and this node is '{name}'" in (
+        line("is ignored")
+    )
+    unknown = line("no such parameter")
+    assert "'nonsense'" in unknown
+    if module == "node":
+        assert "'score_treshold' (did you mean 'score_threshold'?)" in unknown
+        assert "'qos' (did you mean 'input.qos'?)" in unknown
+    else:
+        assert "'framid' (did you mean 'frame_id'?)" in unknown
+    assert "Traceback" not in child.log.read_text()
