@@ -9,11 +9,13 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
 
 IMAGE_ENDINGS = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -110,20 +112,40 @@ def decode_image(
         ValueError: the data is truncated, too large or no image. The message goes on behind the
             image's name: "is truncated; ...".
     """
-    content = bytes(data)
-    header = _parse(io.BytesIO(content))
-    if header is not None:
-        _check(header)
-    pixels = _decode(content)
-    if upright and header is not None:
-        pixels = turn_upright(pixels, header.orientation)
+    pixels = _decode_checked(bytes(data), cv2.IMREAD_COLOR, upright=upright)
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
-def turn_upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turns and mirrors an image [H, W, 3] as an EXIF orientation of 1 to 8 says."""
+def decode_stored(
+    data: bytes | bytearray | memoryview | NDArray[np.uint8], *, upright: bool = False
+) -> NDArray[Any]:
+    """Decodes the bytes of an image file and keeps its depth; see `read_image`.
+
+    Returns:
+        the values as they are stored, mostly uint8 or uint16: [H, W] of a grey image, [H, W, 3]
+        in OpenCV's order (blue, green, red) of a coloured one.
+
+    Raises:
+        ValueError: as from `decode_image`.
+    """
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+    return _decode_checked(bytes(data), flags, upright=upright)
+
+
+def _decode_checked(content: bytes, flags: int, *, upright: bool) -> NDArray[Any]:
+    header = _parse(io.BytesIO(content))
+    if header is not None:
+        _check(header)
+    pixels = _decode(content, flags)
+    if upright and header is not None:
+        pixels = turn_upright(pixels, header.orientation)
+    return pixels
+
+
+def turn_upright(image: NDArray[T], orientation: int) -> NDArray[T]:
+    """Turns and mirrors an image [H, W, ...] as an EXIF orientation of 1 to 8 says."""
     if orientation >= 5:  # the first row of the file is a column of the scene
-        image = image.transpose(1, 0, 2)
+        image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     if orientation in (2, 3, 6, 7):
@@ -183,9 +205,9 @@ def _check(header: ImageHeader) -> None:
         raise ValueError("is truncated or damaged: it ends before its image does; copy it again")
 
 
-def _decode(content: bytes) -> NDArray[np.uint8]:
-    """Pixels uint8 [H, W, 3] in OpenCV's order, as they are stored."""
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+def _decode(content: bytes, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
+    """Pixels in OpenCV's order, as they are stored; uint8 [H, W, 3] with the default flags."""
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except (cv2.error, MemoryError) as error:
@@ -193,7 +215,7 @@ def _decode(content: bytes) -> NDArray[np.uint8]:
         raise ValueError(f"cannot be read: {reason}") from error
     if pixels is None:
         raise ValueError("cannot be read; it must be a JPEG, PNG or the like")
-    return pixels  # type: ignore[return-value]
+    return pixels
 
 
 def _header_of_pixels(content: bytes) -> ImageHeader:

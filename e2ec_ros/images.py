@@ -1,19 +1,21 @@
 """Image messages to RGB arrays and back.
 
-Common encodings are read with NumPy and OpenCV alone, without a copy where the layout allows. The
-rest goes to `cv_bridge` where the ROS installation has a working one, else to `rosbags-image`.
+Everything is read with NumPy and OpenCV alone, raw images without a copy where the layout allows.
 Messages are taken by their fields, so those of `rclpy` and of `rosbags` both do.
 """
 
 from __future__ import annotations
 
 import array
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from e2ec_core.image_files import decode_stored
+from e2ec_ros.value_range import FULL, ValueRange
 
 RgbImage = NDArray[np.uint8]
 
@@ -39,8 +41,14 @@ class EncodedImage(Protocol):
 
 M = TypeVar("M", bound=RawImage)
 
+_BAYER = {  # the colours of the first two pixels of the first two rows
+    "bayer_rggb": cv2.COLOR_BayerRGGB2RGB,
+    "bayer_bggr": cv2.COLOR_BayerBGGR2RGB,
+    "bayer_gbrg": cv2.COLOR_BayerGBRG2RGB,
+    "bayer_grbg": cv2.COLOR_BayerGRBG2RGB,
+}
 # encoding: (channels, bytes per channel, OpenCV's conversion to RGB or None for RGB itself)
-_PLAIN: dict[str, tuple[int, int, int | None]] = {
+_PACKED: dict[str, tuple[int, int, int | None]] = {
     "rgb8": (3, 1, None),
     "bgr8": (3, 1, cv2.COLOR_BGR2RGB),
     "8UC3": (3, 1, cv2.COLOR_BGR2RGB),  # OpenCV's own order, as cv_bridge takes it
@@ -52,30 +60,29 @@ _PLAIN: dict[str, tuple[int, int, int | None]] = {
     "mono16": (1, 2, cv2.COLOR_GRAY2RGB),
     "rgb16": (3, 2, None),
     "bgr16": (3, 2, cv2.COLOR_BGR2RGB),
+    "16UC3": (3, 2, cv2.COLOR_BGR2RGB),
+    "rgba16": (4, 2, cv2.COLOR_RGBA2RGB),
+    "bgra16": (4, 2, cv2.COLOR_BGRA2RGB),
+    "16UC4": (4, 2, cv2.COLOR_BGRA2RGB),
+    "uyvy": (2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422": (2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    "yuyv": (2, 1, cv2.COLOR_YUV2RGB_YUY2),
+    "yuv422_yuy2": (2, 1, cv2.COLOR_YUV2RGB_YUY2),
+    **{f"{pattern}8": (1, 1, code) for pattern, code in _BAYER.items()},
+    **{f"{pattern}16": (1, 2, code) for pattern, code in _BAYER.items()},
 }
-# encoding: bytes per pixel of those left to the converters
-_CONVERTED: dict[str, int] = {
-    "bayer_rggb8": 1,
-    "bayer_bggr8": 1,
-    "bayer_gbrg8": 1,
-    "bayer_grbg8": 1,
-    "bayer_rggb16": 2,
-    "bayer_bggr16": 2,
-    "bayer_gbrg16": 2,
-    "bayer_grbg16": 2,
-    "yuv422": 2,
-    "uyvy": 2,
-    "yuv422_yuy2": 2,
-    "yuyv": 2,
-}
-_NEWER_NAMES = {"uyvy": "yuv422", "yuyv": "yuv422_yuy2"}  # of one format; converters know these
+# A plane of brightness, below it one of colour at half the resolution, its two values in turn.
+_TWO_PLANES = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+_DEPTH = ("16UC1", "32FC1", "64FC1", "16SC1", "32SC1")  # encodings that hold distances
 
 
-def to_rgb(message: RawImage | EncodedImage) -> RgbImage:
+def to_rgb(message: RawImage | EncodedImage, values: ValueRange = FULL) -> RgbImage:
     """Reads a `sensor_msgs/Image` or `sensor_msgs/CompressedImage`.
 
     Args:
-        message: the message. 16-bit images are scaled to 8 bits.
+        message: the message.
+        values: of 16-bit images, which of their values become black and white. 16UC1 holds depth
+            or temperatures and is read unless this is the full range.
 
     Returns:
         uint8 [height, width, 3], RGB. For `rgb8` a view of the message's data, also when its rows
@@ -85,117 +92,151 @@ def to_rgb(message: RawImage | EncodedImage) -> RgbImage:
         ValueError: unknown encoding, zero size, rows or data too short, undecodable data. One
             line that names the received value.
     """
-    if not isinstance(message, RawImage):
-        return _decode(message)
+    try:
+        if not isinstance(message, RawImage):
+            return _decode(message, values)
+        if message.encoding in _TWO_PLANES:
+            return _join_planes(message)
+        return _unpack(message, values)
+    except (cv2.error, MemoryError) as error:
+        reason = " ".join(str(error).split()) or "out of memory"
+        raise ValueError(f"image of {len(message.data)} bytes cannot be read: {reason}") from error
+
+
+def _unpack(message: RawImage, values: ValueRange) -> RgbImage:
+    """Reads an image whose pixels lie one behind the other."""
     encoding = message.encoding
-    if encoding in _PLAIN:
-        channels, depth, code = _PLAIN[encoding]
-        rows = _pixels(message, channels, depth)
-        if depth == 2:
-            rows = _to_8_bit(rows)
-        return rows if code is None else np.asarray(cv2.cvtColor(rows, code), np.uint8)
-    if encoding in _CONVERTED:
-        _check_layout(message, _CONVERTED[encoding])
-        return _convert(message)
+    _check_encoding(encoding, values)
+    channels, depth, code = _PACKED["mono16" if encoding == "16UC1" else encoding]
+    width = message.width
+    if channels == 2 and width % 2:  # two pixels share their colour; the last has half a pair
+        _check_layout(message, message.width + 1, 2)
+        width += 1
+    pixels = _pixels(message, width, channels, depth)
+    if depth == 2:
+        pixels = values.to_8_bit(pixels)
+    if code is None:
+        return pixels
+    if encoding.startswith("bayer"):
+        return _demosaic(pixels, code)
+    return np.asarray(cv2.cvtColor(pixels, code), np.uint8)[:, : message.width]
+
+
+def _check_encoding(encoding: str, values: ValueRange) -> None:
+    if encoding in _PACKED or (encoding == "16UC1" and not values.full):
+        return
+    if encoding == "16UC1":
+        raise ValueError(
+            "image encoding '16UC1' is depth; if it is a thermal or grey picture, set the range "
+            "of its values, e.g. auto or 0..16383"
+        )
+    depth = " (it is depth)" if encoding in _DEPTH else ""
     raise ValueError(
-        f"image encoding {encoding!r} cannot be read as colour; "
-        f"publish one of {', '.join([*_PLAIN, *_CONVERTED])}"
+        f"image encoding {encoding!r} cannot be read as colour{depth}; "
+        f"publish one of {', '.join([*_PACKED, *_TWO_PLANES])}"
     )
 
 
-def _check_layout(message: RawImage, pixel_bytes: int) -> None:
+def _check_layout(message: RawImage, width: int, pixel_bytes: int, rows: int = 0) -> None:
     """Raises ValueError unless size, step and data length of a raw image agree."""
-    height, width, step = message.height, message.width, message.step
-    if height == 0 or width == 0:
-        raise ValueError(f"image is {width}x{height} px; both must be at least 1")
+    height, step = message.height, message.step
+    rows = rows or height
+    if height == 0 or message.width == 0:
+        raise ValueError(f"image is {message.width}x{height} px; both must be at least 1")
     if step < width * pixel_bytes:
         raise ValueError(
-            f"image step is {step} bytes, but {width} px of {message.encoding} "
+            f"image step is {step} bytes, but {message.width} px of {message.encoding} "
             f"take {width * pixel_bytes}"
         )
-    needed = (height - 1) * step + width * pixel_bytes  # the last row need not be padded
+    needed = (rows - 1) * step + width * pixel_bytes  # the last row need not be padded
     if len(message.data) < needed:
         raise ValueError(
-            f"image data is {len(message.data)} bytes long, but {width}x{height} px of "
+            f"image data is {len(message.data)} bytes long, but {message.width}x{height} px of "
             f"{message.encoding} with step {step} take {needed}"
         )
 
 
-def _pixels(message: RawImage, channels: int, depth: int) -> NDArray[Any]:
-    """The pixels as a view: uint8 or uint16, [height, width, channels], [height, width] for 1."""
-    _check_layout(message, channels * depth)
+def _pixels(message: RawImage, width: int, channels: int, depth: int) -> NDArray[Any]:
+    """Views the pixels: uint8 or uint16, [height, width, channels], [height, width] for 1."""
+    _check_layout(message, width, channels * depth)
     kind = "u1"
     if depth == 2:
         kind = ">u2" if message.is_bigendian else "<u2"
-    shape: tuple[int, ...] = (message.height, message.width, channels)
+    shape: tuple[int, ...] = (message.height, width, channels)
     strides: tuple[int, ...] = (message.step, channels * depth, depth)
     if channels == 1:
         shape, strides = shape[:2], strides[:2]
     return np.ndarray(shape, kind, np.frombuffer(message.data, np.uint8), 0, strides)
 
 
-def _to_8_bit(pixels: NDArray[np.uint16]) -> RgbImage:
-    # 65535 / 255 = 257; rounding division keeps black black and white white.
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def _demosaic(mosaic: NDArray[np.uint8], code: int) -> RgbImage:
+    if min(mosaic.shape[:2]) < 3:
+        height, width = mosaic.shape[:2]
+        raise ValueError(f"Bayer image is {width}x{height} px; at least 3x3 can be read")
+    return np.asarray(cv2.cvtColor(mosaic, code), np.uint8)
 
 
-def _decode(message: EncodedImage) -> RgbImage:
-    """Decodes a compressed image (JPEG, PNG, whatever OpenCV reads)."""
-    if "compressedDepth" in message.format:
-        raise ValueError(f"compressed image of format {message.format!r} is depth, not colour")
+def _join_planes(message: RawImage) -> RgbImage:
+    """Reads nv12 and nv21: rows of brightness, then half as many rows of colour, all of `step`."""
+    height, width = message.height, message.width
+    rows, columns = height + height % 2, width + width % 2
+    _check_layout(message, columns, 1, rows=height + rows // 2)
     data = np.frombuffer(message.data, np.uint8)
-    # An orientation tag must not turn the image: contours are in the pixels of the stream.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(data, flags) if data.size else None
-    if pixels is None:
-        raise ValueError(
-            f"compressed image of format {message.format!r} with {data.size} bytes cannot be "
-            "decoded; publish JPEG or PNG"
-        )
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    y = np.ndarray((height, width), np.uint8, data, 0, (message.step, 1))
+    y = np.pad(y, ((0, rows - height), (0, columns - width)), "edge")  # OpenCV wants even sizes
+    shape, strides = (rows // 2, columns // 2, 2), (message.step, 2, 1)
+    uv = np.ndarray(shape, np.uint8, data, height * message.step, strides)
+    rgb = cv2.cvtColorTwoPlane(y, uv, _TWO_PLANES[message.encoding])
+    return np.asarray(rgb, np.uint8)[:height, :width]
 
 
-def _convert(message: RawImage) -> RgbImage:
-    """Converts Bayer and YUV images with the converter at hand."""
+def _decode(message: EncodedImage, values: ValueRange) -> RgbImage:
+    """Decodes a compressed image: JPEG, PNG, whatever OpenCV reads.
+
+    The format is `CODEC` or `ENCODING; CODEC compressed ...`, as image_transport writes it. The
+    file itself tells its codec and its colours; the encoding tells Bayer patterns and depth.
+    """
+    encoding = message.format.partition(";")[0].strip()
+    if "compressedDepth" in message.format or encoding in _DEPTH[1:]:
+        raise ValueError(f"compressed image of format {message.format!r} is depth, not colour")
+    if encoding == "16UC1":
+        _check_encoding(encoding, values)
     try:
-        return np.asarray(_converter()(message), np.uint8)
-    except Exception as error:  # the converters raise many types, some of them their own
-        reason = " ".join(str(error).split())  # OpenCV's end with a line break
+        # An orientation tag must not turn the image: contours are in the pixels of the stream.
+        return _to_colors(decode_stored(message.data), values, encoding)
+    except ValueError as error:
         raise ValueError(
-            f"{message.width}x{message.height} px of {message.encoding!r} cannot be converted: "
-            f"{reason}"
+            f"compressed image of format {message.format!r} with {len(message.data)} bytes {error}"
         ) from error
 
 
-def _converter() -> Callable[[RawImage], NDArray[Any]]:
-    """`cv_bridge` if it works here (it breaks with a NumPy it was not built for), else rosbags."""
-    global _chosen
-    if _chosen is None:
-        _chosen = _working_cv_bridge() or _rosbags_image
-    return _chosen
+def read_picture(path: Path, values: ValueRange = FULL) -> RgbImage:
+    """Reads an image file of any depth, turned as its orientation says.
 
-
-_chosen: Callable[[RawImage], NDArray[Any]] | None = None
-
-
-def _working_cv_bridge() -> Callable[[RawImage], NDArray[Any]] | None:
+    Raises:
+        ValueError: the file is missing, damaged, too large or no image.
+    """
     try:
-        from cv_bridge import CvBridge
-        from sensor_msgs.msg import Image
-
-        probe = Image(height=2, width=2, step=2, encoding="bayer_rggb8", data=bytes(4))
-        bridge = CvBridge()
-        bridge.imgmsg_to_cv2(probe, "rgb8")
-    except Exception:  # whatever it is, the other converter is used
-        return None
-    return lambda message: np.asarray(bridge.imgmsg_to_cv2(message, "rgb8"))
+        return _to_colors(decode_stored(path.read_bytes(), upright=True), values)
+    except OSError as error:
+        raise ValueError(f"image {str(path)!r} cannot be read: {error.strerror}") from error
+    except (ValueError, cv2.error, MemoryError) as error:
+        reason = " ".join(str(error).split()) or "is too large for the memory"
+        raise ValueError(f"image {str(path)!r} {reason}") from error
 
 
-def _rosbags_image(message: RawImage) -> NDArray[Any]:
-    from rosbags.image import message_to_cvimage
-
-    image: Any = message  # of rclpy or of rosbags: it reads the fields
-    return np.asarray(message_to_cvimage(image, "rgb8"))
+def _to_colors(pixels: NDArray[Any], values: ValueRange, encoding: str = "") -> RgbImage:
+    """Makes RGB of decoded pixels: BGR, grey, or a mosaic where the encoding says so."""
+    if pixels.dtype == np.uint16:
+        pixels = values.to_8_bit(pixels)
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"holds {pixels.dtype} values; 8 or 16 bits can be read")
+    if pixels.ndim == 3:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    pattern = encoding.rstrip("0123456789")
+    if pattern in _BAYER:
+        return _demosaic(pixels, _BAYER[pattern])
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
 
 
 def fill_image(message: M, image_rgb: RgbImage) -> M:
@@ -216,14 +257,14 @@ def fill_image(message: M, image_rgb: RgbImage) -> M:
 
 
 def to_bytes(values: NDArray[np.uint8]) -> array.array[int]:
-    """The bytes of a contiguous array, as `uint8[]` fields take them without checking each."""
+    """Copies a contiguous array as `uint8[]` fields take it without checking each value."""
     buffer = array.array("B")
     buffer.frombytes(memoryview(values.data).cast("B"))
     return buffer
 
 
 def encode_jpeg(image_rgb: RgbImage, quality: int) -> array.array[int]:
-    """JPEG of an RGB image, uint8 [height, width, 3]; quality 1 to 100."""
+    """Encodes an RGB image, uint8 [height, width, 3], as JPEG of quality 1 to 100."""
     image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
     written, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not written:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import array
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypeVar
+
+from e2ec_ros import value_range
 
 Change = Literal["live", "inactive", "unconfigured", "start"]
 Value = bool | int | float | str | tuple[float, ...]
@@ -32,6 +35,7 @@ class ParameterSpec:
         minimum: smallest value, inclusive; numbers only.
         maximum: largest value, inclusive; numbers only.
         choices: accepted values; strings only.
+        check: raises ValueError, which names value and remedy, for what type and range allow.
     """
 
     name: str
@@ -42,6 +46,7 @@ class ParameterSpec:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    check: Callable[[Value], object] | None = None
 
     @property
     def range_text(self) -> str:
@@ -70,6 +75,11 @@ class ParameterSpec:
             outside = not self.minimum <= accepted <= (self.maximum or 0.0)
         if outside:
             raise ValueError(f"parameter {self.name} is {value!r}; give {self.range_text}")
+        if self.check is not None:
+            try:
+                self.check(accepted)
+            except ValueError as error:
+                raise ValueError(f"parameter {self.name} is {error}") from None
         return accepted
 
     def _converted(self, value: object) -> Value:
@@ -79,6 +89,8 @@ class ParameterSpec:
                 return tuple(float(v) for v in value)
         elif isinstance(default, float) and type(value) is int:
             return float(value)
+        elif isinstance(default, str) and type(value) is int:
+            return str(value)  # `source:=0` is the first camera
         # Not isinstance: True would pass for a number.
         elif isinstance(value, (bool, int, float, str)) and type(value) is type(default):
             return value
@@ -100,6 +112,7 @@ def parameter(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    check: Callable[[Value], object] | None = None,
 ) -> V:
     """A dataclass field that is a ROS parameter; arguments as in `ParameterSpec`."""
     spec = ParameterSpec(
@@ -111,6 +124,7 @@ def parameter(
         minimum=minimum,
         maximum=maximum,
         choices=choices,
+        check=check,
     )
     return field(default=default, metadata={"spec": spec})
 
@@ -218,6 +232,9 @@ class NodeParameters:
         "CameraInfo topic; empty for `camera_info` beside the image topic.",
         change="inactive",
         reason=_SUBSCRIBED,
+    )
+    input_range: str = parameter(
+        "input.range", "full", value_range.HELP, check=value_range.parse_range
     )
     overlay_line_width: int = parameter(
         "overlay.line_width", 2, "Width of the drawn contours, px.", minimum=1, maximum=20

@@ -24,6 +24,7 @@ from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.outputs import Outputs
 from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.statistics import FrameStatistics
+from e2ec_ros.value_range import parse_range
 
 if TYPE_CHECKING:
     from e2ec_core.inference.predictor import Prediction, Predictor
@@ -74,7 +75,7 @@ class Pipeline:
         self._statistics.count(dropped=dropped)
         parameters = self._parameters()
         header = frame.message.header
-        image_rgb = to_rgb(frame.message)
+        image_rgb = to_rgb(frame.message, parse_range(parameters.input_range))
         converted = time.monotonic()
         prediction = self._predict(image_rgb, parameters)
         timing = FrameTiming(
@@ -111,7 +112,7 @@ class Pipeline:
         parameters = self._parameters()
         if score_threshold:
             parameters = replace(parameters, score_threshold=score_threshold)
-        image_rgb = to_rgb(message)
+        image_rgb = to_rgb(message, parse_range(parameters.input_range))
         converted = time.monotonic()
         prediction = self._predict(image_rgb, parameters)
         timing = FrameTiming(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from e2ec_ros.images import encode_jpeg, fill_image, to_rgb
+from e2ec_ros.value_range import parse_range
 
 
 def picture(height: int = 5, width: int = 7) -> NDArray[np.uint8]:
@@ -70,6 +72,17 @@ def test_grey_becomes_three_equal_channels(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("encoding", ["rgba16", "bgra16", "16UC4", "16UC3"])
+def test_wide_colors_lose_alpha_and_keep_their_order(encoding: str, order: str) -> None:
+    rgb = picture()
+    stored = rgb if encoding == "rgba16" else rgb[..., ::-1]
+    stored = alpha(stored) if encoding != "16UC3" else stored
+    wide = np.ascontiguousarray((stored.astype(np.uint16) * 257).astype(f"{order}u2"))
+    sent = message(wide, encoding, padding=6, big_endian=order == ">")
+    np.testing.assert_array_equal(to_rgb(sent), rgb)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
 def test_16_bit_images_keep_black_white_and_the_8_bit_steps(order: str) -> None:
     grey = picture()[..., 0].astype(np.uint16)
     grey[0, :2] = 0, 255
@@ -84,24 +97,128 @@ def test_16_bit_images_keep_black_white_and_the_8_bit_steps(order: str) -> None:
         )
 
 
+def mosaic(rgb: NDArray[np.uint8], pattern: str) -> NDArray[np.uint8]:
+    """What a sensor with this pattern of colours sees of an image of even size."""
+    channels = np.array(["rgb".index(letter) for letter in pattern]).reshape(2, 2)
+    rows, columns = np.indices(rgb.shape[:2])
+    return rgb[rows, columns, channels[rows % 2, columns % 2]]
+
+
+def gradient(height: int = 24, width: int = 32) -> NDArray[np.uint8]:
+    """Smooth colours, which survive mosaics, halved colour and JPEG nearly unchanged."""
+    y, x = np.indices((height, width))
+    return np.stack([40 + 5 * x, 60 + 4 * y, 230 - 3 * x - 2 * y], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("padding", [0, 2, 13, 64])
+@pytest.mark.parametrize("kind", ["8", "16", "16 big-endian"])
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-def test_bayer_images_of_one_color_give_that_color(pattern: str) -> None:
-    color = {"r": 200, "g": 120, "b": 40}
-    tile = np.array([color[letter] for letter in pattern], np.uint8).reshape(2, 2)
-    sent = message(np.tile(tile, (4, 5)), f"bayer_{pattern}8")
-    got = to_rgb(sent)
-    assert got.shape == (8, 10, 3)
-    inner = got[2:-2, 2:-2].reshape(-1, 3)
-    np.testing.assert_allclose(inner, np.tile([200, 120, 40], (len(inner), 1)), atol=2)
+def test_bayer_images_give_the_colors_back(pattern: str, kind: str, padding: int) -> None:
+    seen: NDArray[np.generic] = mosaic(gradient(), pattern)
+    if kind != "8":
+        seen = (seen.astype(np.uint16) * 257).astype(">u2" if "big" in kind else "<u2")
+    encoding = f"bayer_{pattern}{kind.split()[0]}"
+    got = to_rgb(message(seen, encoding, padding, big_endian="big" in kind))
+    assert got.shape == (24, 32, 3)
+    inner = slice(2, -2)
+    np.testing.assert_allclose(got[inner, inner], gradient()[inner, inner].astype(int), atol=3)
 
 
+@pytest.mark.parametrize("size", [(2, 2), (1, 8), (8, 1)])
+def test_bayer_images_too_small_for_a_neighbourhood_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"{size[1]}x{size[0]} px; at least 3x3"):
+        to_rgb(message(np.zeros(size, np.uint8), "bayer_rggb8"))
+
+
+def to_yuv(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """BT.601 in the studio range, as cameras send it."""
+    matrix = [[65.738, 129.057, 25.064], [-37.945, -74.494, 112.439], [112.439, -94.154, -18.285]]
+    return rgb @ np.array(matrix).T / 256 + [16, 128, 128]
+
+
+@pytest.mark.parametrize("padding", [0, 2, 13, 64])
+@pytest.mark.parametrize("width", [32, 31])
 @pytest.mark.parametrize("encoding", ["uyvy", "yuv422", "yuyv", "yuv422_yuy2"])
-def test_yuv_images_of_one_color_give_that_color(encoding: str) -> None:
-    y, u, v = 81, 90, 240  # pure red in the studio range of BT.601
-    pair = (u, y, v, y) if encoding in ("uyvy", "yuv422") else (y, u, y, v)
-    pixels = np.tile(np.array(pair, np.uint8).reshape(1, 2, 2), (4, 3, 1))
-    got = to_rgb(message(pixels, encoding))
-    np.testing.assert_allclose(got.reshape(-1, 3), np.tile([255, 0, 0], (24, 1)), atol=4)
+def test_yuv_images_give_the_colors_back(encoding: str, width: int, padding: int) -> None:
+    yuv = to_yuv(gradient()).round().astype(np.uint8)
+    pairs = np.empty((24, 32, 2), np.uint8)
+    luma = 1 if encoding in ("uyvy", "yuv422") else 0
+    pairs[..., luma] = yuv[..., 0]
+    pairs[:, 0::2, 1 - luma], pairs[:, 1::2, 1 - luma] = yuv[:, ::2, 1], yuv[:, ::2, 2]
+    sent = message(pairs, encoding, padding)
+    sent.width = width  # the second half of the last pair belongs to no pixel
+    np.testing.assert_allclose(to_rgb(sent), gradient()[:, :width].astype(int), atol=8)
+
+
+def test_an_odd_yuv_image_without_its_last_pair_is_refused() -> None:
+    sent = message(np.zeros((4, 5, 2), np.uint8), "yuyv")
+    with pytest.raises(ValueError, match="step is 10 bytes, but 5 px of yuyv take 12"):
+        to_rgb(sent)
+
+
+@pytest.mark.parametrize("padding", [0, 2, 13, 64])
+@pytest.mark.parametrize("size", [(24, 32), (23, 32), (24, 31), (23, 31)])
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_images_of_two_planes_give_the_colors_back(
+    encoding: str, size: tuple[int, int], padding: int
+) -> None:
+    height, width = size
+    yuv = to_yuv(gradient()).round().astype(np.uint8)
+    order = [1, 2] if encoding == "nv12" else [2, 1]
+    colors = yuv[::2, ::2, order].reshape(12, 32)
+    rows = np.concatenate([yuv[:height, :, 0], colors])
+    sent = message(rows, encoding, padding)
+    sent.height, sent.width = height, width
+    sent.data = sent.data[: len(sent.data) - padding]
+    np.testing.assert_allclose(to_rgb(sent), gradient()[:height, :width].astype(int), atol=12)
+    sent.data = sent.data[:-1]
+    with pytest.raises(ValueError, match=f"{width}x{height} px of {encoding} with step"):
+        to_rgb(sent)
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("full", [0, 4, 8, 16, 64]),
+        ("0..4095", [0, 64, 128, 255, 255]),
+        ("1024..2048", [0, 0, 255, 255, 255]),
+        ("auto", [0, 16, 32, 64, 255]),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["mono16", "rgb16", "bayer_grbg16", "png"])
+def test_a_range_spreads_12_and_14_bits(encoding: str, text: str, want: list[int]) -> None:
+    values = np.repeat(np.array([0, 1024, 2048, 4096, 16384], np.uint16), 8)  # columns of 8 px
+    wide = np.tile(values, (12, 1))
+    if encoding == "png":
+        data = cv2.imencode(".png", wide)[1].tobytes()
+        sent: Image | CompressedImage = CompressedImage(format="mono16; png", data=data)
+    else:
+        pixels = np.stack([wide] * 3, axis=2) if encoding == "rgb16" else wide
+        sent = message(pixels, encoding, padding=10)
+    got = to_rgb(sent, parse_range(text))
+    np.testing.assert_allclose(got[6, 4::8], np.array(want)[:, None].repeat(3, 1), atol=1)
+
+
+def test_auto_leaves_single_hot_and_dead_pixels_out() -> None:
+    wide = np.tile(np.linspace(3000, 7000, 100).round().astype(np.uint16), (50, 1))
+    wide[3, 5], wide[7, 9] = 65535, 0
+    got = to_rgb(message(wide, "mono16"), parse_range("auto"))[..., 0]
+    np.testing.assert_allclose(got[20], np.linspace(0, 255, 100), atol=1)
+    flat = message(np.full((4, 5), 900, np.uint16), "mono16")
+    assert (to_rgb(flat, parse_range("auto")) == 0).all()
+
+
+def test_16uc1_is_depth_until_a_range_says_that_it_is_a_picture() -> None:
+    sent = message(np.full((4, 5), 8192, np.uint16), "16UC1")
+    with pytest.raises(ValueError, match="'16UC1' is depth; if it is a thermal or grey picture"):
+        to_rgb(sent)
+    assert (to_rgb(sent, parse_range("0..16383")) == 128).all()
+
+
+@pytest.mark.parametrize("text", ["0..70000", "5..5", "9..3", "", "wide", "-3..9", "0..1..2"])
+def test_impossible_ranges_are_named(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{text!r}; give full, auto or LOW..HIGH")):
+        parse_range(text)
 
 
 def test_rgb8_is_a_view_of_the_message_also_with_padded_rows() -> None:
@@ -184,15 +301,70 @@ def test_an_orientation_tag_does_not_turn_a_compressed_image() -> None:
     assert to_rgb(CompressedImage(format="jpeg", data=tagged)).shape == (48, 64, 3)
 
 
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize(("bits", "codec"), [(8, "jpeg"), (8, "png"), (16, "png")])
+def test_compressed_mosaics_become_colors(pattern: str, bits: int, codec: str) -> None:
+    seen = mosaic(gradient(), pattern)
+    stored = seen if bits == 8 else seen.astype(np.uint16) * 257
+    data = cv2.imencode(f".{codec}", stored, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    name = f"bayer_{pattern}{bits}; {codec} compressed "
+    got = to_rgb(CompressedImage(format=name, data=data))[2:-2, 2:-2]
+    assert np.abs(got.astype(int) - gradient()[2:-2, 2:-2]).mean() < 4
+
+
+def test_a_mosaic_that_was_sent_as_colors_stays_as_it_is() -> None:
+    data = cv2.imencode(".png", gradient()[..., ::-1])[1].tobytes()
+    sent = CompressedImage(format="bayer_rggb8; jpeg compressed bgr8", data=data)
+    np.testing.assert_array_equal(to_rgb(sent), gradient())
+
+
+@pytest.mark.parametrize("codec", ["png", "tiff", "webp", "jp2", "bmp"])
+def test_every_codec_of_opencv_gives_the_colors_back(codec: str) -> None:
+    options = [cv2.IMWRITE_WEBP_QUALITY, 101] if codec == "webp" else []
+    rgb = cv2.resize(gradient(), (128, 96))
+    data = cv2.imencode(f".{codec}", rgb[..., ::-1], options)[1].tobytes()
+    got = to_rgb(CompressedImage(format=f"rgb8; {codec} compressed bgr8", data=data))
+    np.testing.assert_allclose(got, rgb.astype(int), atol=4)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_grey_and_transparent_files_become_rgb(channels: int) -> None:
+    stored = picture()[..., 0] if channels == 1 else alpha(picture())[..., [2, 1, 0, 3]]
+    data = cv2.imencode(".png", stored)[1].tobytes()
+    got = to_rgb(CompressedImage(format="png", data=data))
+    want = np.stack([stored] * 3, axis=2) if channels == 1 else picture()
+    np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("data", [b"", b"not a picture", b"\xff\xd8\xff\xe0 torn"])
 def test_undecodable_data_gives_one_line(data: bytes) -> None:
-    with pytest.raises(ValueError, match=f"{len(data)} bytes cannot be decoded"):
+    with pytest.raises(ValueError, match=f"format 'jpeg' with {len(data)} bytes ") as caught:
         to_rgb(CompressedImage(format="jpeg", data=data))
+    assert "\n" not in str(caught.value)
 
 
-def test_compressed_depth_is_refused() -> None:
+def test_sizes_are_checked_before_anything_is_decoded() -> None:
+    data = bytearray(cv2.imencode(".png", picture())[1].tobytes())
+    data[16:24] = struct.pack(">II", 60_000, 60_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    with pytest.raises(ValueError, match="claims 60000 x 60000 px"):
+        to_rgb(CompressedImage(format="png", data=bytes(data)))
+
+
+@pytest.mark.parametrize(
+    "name", ["16UC1; compressedDepth", "32FC1; compressedDepth png", "32FC1; tiff compressed"]
+)
+@pytest.mark.parametrize("text", ["full", "auto"])
+def test_compressed_depth_is_refused(name: str, text: str) -> None:
+    data = cv2.imencode(".png", np.zeros((4, 5), np.uint16))[1].tobytes()
     with pytest.raises(ValueError, match="is depth"):
-        to_rgb(CompressedImage(format="16UC1; compressedDepth png", data=b"x"))
+        to_rgb(CompressedImage(format=name, data=data), parse_range(text))
+
+
+def test_files_of_other_numbers_are_refused() -> None:
+    data = cv2.imencode(".tiff", np.ones((4, 5), np.float32))[1].tobytes()
+    with pytest.raises(ValueError, match="holds float32 values; 8 or 16 bits can be read"):
+        to_rgb(CompressedImage(format="tiff", data=data))
 
 
 def test_an_array_becomes_a_message_and_comes_back() -> None:

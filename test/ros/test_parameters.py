@@ -68,6 +68,7 @@ def test_the_readme_table_is_printed_without_ros() -> None:
         ("stage", "finale", "'finale'; give one of initial, coarse, final"),
         ("overlay_labels", 1, "not of type bool"),
         ("weights", None, "not of type str"),
+        ("input_range", "0..99999", "input.range is '0..99999'; give full, auto or LOW..HIGH"),
     ],
 )
 def test_impossible_values_are_named(name: str, value: object, words: str) -> None:

@@ -1,0 +1,76 @@
+"""Which values of a 16-bit image are black and white: the `range` parameters."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HELP = (
+    "Values of 16-bit images shown as black and white: `full` for 0..65535, LOW..HIGH (12 bits: "
+    "`0..4095`, 14 bits: `0..16383`), `auto` for each image's own. 16UC1 is read unless `full`."
+)
+WHITE = 65535  # the largest 16-bit value
+OUTLIERS = 0.1  # %, of the pixels at either end that `auto` leaves out: dead and hot pixels
+MOST_SAMPLES = 100_000  # pixels that `auto` looks at
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueRange:
+    """The values that become 0 and 255.
+
+    Attributes:
+        low: this value and all below become 0.
+        high: this value and all above become 255.
+        automatic: both are taken from each image instead.
+    """
+
+    low: int = 0
+    high: int = WHITE
+    automatic: bool = False
+
+    @property
+    def full(self) -> bool:
+        """Whether all 16 bits are used, as the encodings define it."""
+        return self == FULL
+
+    def to_8_bit(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+        """Maps an integer array of any shape to uint8 of the same shape, rounded."""
+        low, high = self._of(pixels) if self.automatic else (self.low, self.high)
+        values = np.clip(pixels, low, high).astype(np.uint32) - np.uint32(low)
+        span = np.uint32(max(high - low, 1))
+        return ((values * np.uint32(255) + span // 2) // span).astype(np.uint8)
+
+    @staticmethod
+    def _of(pixels: NDArray[Any]) -> tuple[int, int]:
+        every = max(1, pixels.size // MOST_SAMPLES)
+        sample = pixels.reshape(-1)[::every]
+        low, high = np.percentile(sample, [OUTLIERS, 100.0 - OUTLIERS], method="nearest")
+        return int(low), int(high)
+
+
+FULL = ValueRange()
+
+
+def parse_range(text: object) -> ValueRange:
+    """Reads `full`, `auto` or two whole numbers like `0..4095`.
+
+    Raises:
+        ValueError: anything else, or numbers that are not 0 <= LOW < HIGH <= 65535.
+    """
+    words = str(text).strip().lower()
+    if words == "full":
+        return FULL
+    if words == "auto":
+        return ValueRange(automatic=True)
+    numbers = re.fullmatch(r"[\[(]?\s*(\d{1,9})\s*(?:\.\.|[-,:\s])\s*(\d{1,9})\s*[\])]?", words)
+    if numbers:
+        low, high = (int(number) for number in numbers.groups())
+        if low < high <= WHITE:
+            return ValueRange(low=low, high=high)
+    raise ValueError(
+        f"{text!r}; give full, auto or LOW..HIGH with 0 <= LOW < HIGH <= {WHITE}, e.g. 0..4095"
+    )
