@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from e2ec_core.contours import Contours
+from e2ec_ros.calibration import Calibration
 from e2ec_ros.messages import ModelDescription, color_message
-
-LIFETIME = Duration(sec=0, nanosec=500_000_000)
-
-
-def can_project(info: CameraInfo | None, image_size: tuple[int, int]) -> bool:
-    """Whether the CameraInfo is calibrated and belongs to images of (height, width)."""
-    if info is None or info.p[0] == 0.0 or info.p[5] == 0.0:
-        return False
-    return (info.height, info.width) == image_size
 
 
 def contour_markers(
     contours: Contours,
     model: ModelDescription,
     header: Header,
-    info: CameraInfo,
+    calibration: Calibration,
     *,
+    rectified: bool,
     depth: float,
     line_width: float,
     max_vertices: int,
+    lifetime: float,
 ) -> MarkerArray:
-    """One closed LINE_STRIP per instance, after a DELETEALL.
+    """Builds one closed LINE_STRIP per instance, after a DELETEALL.
 
     Args:
         contours: the instances, source-image px.
         model: names and colours of the classes.
         header: the image's; markers stand in its optical frame.
-        info: its projection matrix P (3x4) is used, so the image should be a rectified one.
+        calibration: of the camera, for images of this size.
+        rectified: the image is free of distortion; else each vertex is undistorted.
         depth: z of every point, m.
         line_width: width of the lines, image px.
         max_vertices: longer contours are thinned to about this many vertices.
+        lifetime: s after which RViz removes the markers; 0: the next message replaces them.
 
     Returns:
-        the markers; namespaces are class names, so RViz can switch classes off.
+        the markers; namespaces are class names, so RViz can switch classes off. Contours with a
+        vertex whose ray cannot be found are left out.
+
+    Raises:
+        ValueError: the distortion model is unknown.
     """
-    markers = [Marker(header=header, action=Marker.DELETEALL)]
     step = -(-contours.vertices.shape[1] // max_vertices)  # ceiling division
-    points = project_to_depth(contours.vertices[:, ::step], info.p, depth)
+    pixels = contours.vertices[:, ::step]
+    points = project_to_depth(
+        pixels if rectified else calibration.rectified(pixels), calibration.projection, depth
+    )
+    markers = clear_markers(header).markers
     for index, class_id in enumerate(contours.class_ids.tolist()):
+        if not np.isfinite(points[index]).all():
+            continue
         marker = Marker(
             header=header,
             ns=model.class_names[class_id],
@@ -60,30 +62,34 @@ def contour_markers(
             type=Marker.LINE_STRIP,
             action=Marker.ADD,
             color=color_message(model.colors[class_id]),
-            lifetime=LIFETIME,
+            lifetime=Duration(sec=int(lifetime), nanosec=int(lifetime % 1 * 1e9)),
             points=_closed(points[index]),
         )
         marker.pose.orientation.w = 1.0
-        marker.scale.x = depth * line_width / float(info.p[0])
+        marker.scale.x = depth * line_width / float(calibration.projection[0, 0])
         markers.append(marker)
     return MarkerArray(markers=markers)
 
 
+def clear_markers(header: Header) -> MarkerArray:
+    """Builds the message that removes all markers of its topic."""
+    return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
+
+
 def project_to_depth(
-    pixels: NDArray[np.floating], projection: Sequence[float], depth: float
+    pixels: NDArray[np.floating], projection: NDArray[np.float64], depth: float
 ) -> NDArray[np.float64]:
-    """Points at z = `depth` that a projection matrix maps onto the given pixels.
+    """Finds the points at z = `depth` that a projection matrix maps onto the given pixels.
 
     Args:
         pixels: [..., 2] (x, y), px.
-        projection: P of CameraInfo, 12 numbers, row-major 3x4; its fourth column (stereo
-            baseline) is honoured.
+        projection: P of CameraInfo, [3, 4]; its fourth column (stereo baseline) is honoured.
         depth: z, m.
 
     Returns:
         float64 [..., 3], m, optical frame (x right, y down, z forward).
     """
-    p = np.asarray(projection, np.float64).reshape(3, 4)
+    p = projection
     w = depth + p[2, 3]
     y = (pixels[..., 1] * w - p[1, 2] * depth - p[1, 3]) / p[1, 1]
     x = (pixels[..., 0] * w - p[0, 1] * y - p[0, 2] * depth - p[0, 3]) / p[0, 0]

@@ -107,6 +107,8 @@ class SegmentationNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops the images and waits for the one in work; the model stays loaded."""
         self._stop_input()
+        if self._configured is not None:
+            self._configured.outputs.clear_markers()
         return super().on_deactivate(state)
 
     @transition(undo="")
@@ -224,11 +226,11 @@ class _Configured:
         self._model = model
         parameters = node._declared
         self.statistics = FrameStatistics()
-        self._outputs = Outputs(node, model, parameters.value)
+        self.outputs = Outputs(node, model, parameters.value)
         self.pipeline = Pipeline(
             predictor,
             model,
-            self._outputs,
+            self.outputs,
             self.statistics,
             lambda: parameters.value,
             node.get_clock(),
@@ -242,7 +244,7 @@ class _Configured:
         """Takes everything off the node."""
         self._node.destroy_timer(self._timer)
         self._node.destroy_publisher(self._diagnostics)
-        self._outputs.destroy()
+        self.outputs.destroy()
 
     def _diagnose(self) -> None:
         now = self._node.get_clock().now().to_msg()

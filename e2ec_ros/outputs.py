@@ -12,8 +12,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from e2ec_core.contours import Contours
+from e2ec_ros.calibration import Calibration, fit_calibration
 from e2ec_ros.images import RgbImage, encode_jpeg, fill_image
-from e2ec_ros.markers import can_project, contour_markers
+from e2ec_ros.markers import clear_markers, contour_markers
 from e2ec_ros.messages import ModelDescription, model_info
 from e2ec_ros.msg import InstanceContourArray, ModelInfo
 from e2ec_ros.parameters import NodeParameters
@@ -41,6 +42,8 @@ class Outputs:
         """
         self._node = node
         self._model = model
+        self._image_topic = node.resolve_topic_name("image")
+        self._warned: set[str] = set()
         self._managed: list[LifecyclePublisher[Any]] = []
         self.contours = self._managed_publisher(InstanceContourArray, "~/contours", CONTOURS_QOS)
         self.overlay = self._managed_publisher(Image, "~/overlay/image", IMAGE_QOS)
@@ -71,23 +74,34 @@ class Outputs:
         """Publishes markers if somebody listens and the camera is calibrated."""
         if not self.markers.get_subscription_count():
             return
-        if info is None or not can_project(info, contours.image_size):
-            self._node.get_logger().warning(
-                "markers need a calibrated CameraInfo of the image's size beside the image",
-                throttle_duration_sec=10.0,
-            )
+        calibration = self._calibration(info, contours.image_size, header)
+        if calibration is None or not calibration.known:
+            self._warn("markers need a calibrated CameraInfo of the image beside the image")
             return
-        self.markers.publish(
-            contour_markers(
+        rectified = parameters.markers_image == "rectified"
+        if parameters.markers_image == "auto":
+            rectified = self._image_topic.rpartition("/")[2].startswith("image_rect")
+        try:
+            message = contour_markers(
                 contours,
                 self._model,
                 header,
-                info,
+                calibration,
+                rectified=rectified,
                 depth=parameters.markers_depth,
                 line_width=parameters.markers_line_width,
                 max_vertices=parameters.markers_max_vertices,
+                lifetime=parameters.markers_lifetime,
             )
-        )
+        except ValueError as error:
+            self._warn(f"markers are left out: {error}; rectified images need no model")
+        else:
+            self.markers.publish(message)
+
+    def clear_markers(self) -> None:
+        """Removes the last markers from RViz; they would stay there for ever."""
+        if self.markers.get_subscription_count():
+            self.markers.publish(clear_markers(Header()))
 
     def publish_overlay(
         self,
@@ -108,9 +122,28 @@ class Outputs:
         if compressed:
             data = encode_jpeg(drawn, parameters.overlay_jpeg_quality)
             self.compressed.publish(CompressedImage(header=header, format="jpeg", data=data))
-        if info is not None:
-            self.overlay_info.publish(with_header(info, header))
+        calibration = self._calibration(info, contours.image_size, header)
+        if calibration is not None:
+            self.overlay_info.publish(calibration.fill(CameraInfo(header=header)))
         return True
+
+    def _calibration(
+        self, info: CameraInfo | None, size: tuple[int, int], header: Header
+    ) -> Calibration | None:
+        """The calibration of an image of (height, width); None where the CameraInfo is not its."""
+        if info is None:
+            return None
+        try:
+            return fit_calibration(info, size, header.frame_id)
+        except ValueError as error:
+            self._warn(f"CameraInfo is not used: {error}")
+            return None
+
+    def _warn(self, text: str) -> None:
+        """Warns once of each thing."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._node.get_logger().warning(text)
 
     def _draw(
         self, image_rgb: RgbImage, contours: Contours, parameters: NodeParameters
@@ -134,9 +167,3 @@ class Outputs:
         )
         self._managed.append(publisher)
         return publisher
-
-
-def with_header(info: CameraInfo, header: Header) -> CameraInfo:
-    """A copy of a CameraInfo that belongs to another image."""
-    values = {name: getattr(info, name) for name in info.get_fields_and_field_types()}
-    return CameraInfo(**{**values, "header": header})

@@ -269,6 +269,19 @@ class NodeParameters:
         minimum=3,
         maximum=1024,
     )
+    markers_lifetime: float = parameter(
+        "markers.lifetime",
+        0.0,
+        "Seconds after which RViz removes markers; 0: when the next image's replace them.",
+        minimum=0.0,
+        maximum=3600.0,
+    )
+    markers_image: str = parameter(
+        "markers.image",
+        "auto",
+        "Markers of raw images are undistorted; auto: rectified if the topic is `image_rect...`.",
+        choices=("auto", "raw", "rectified"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

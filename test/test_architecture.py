@@ -21,7 +21,16 @@ FORBIDDEN = {
 }
 # Parts of the node that are tested and understood without a running ROS.
 WITHOUT_RCLPY = {
-    *("demo/children", "diagnostics", "images", "markers", "messages", "model", "parameters"),
+    *(
+        "calibration",
+        "demo/children",
+        "diagnostics",
+        "images",
+        "markers",
+        "messages",
+        "model",
+        "parameters",
+    ),
     "parameter_files",
     *("playback/prefetch", "playback/sources", "resources", "statistics", "worker"),
 }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
-from visualization_msgs.msg import MarkerArray
+from visualization_msgs.msg import Marker, MarkerArray
 
 from e2ec_ros.images import encode_jpeg, fill_image, to_rgb
 from e2ec_ros.messages import clip_to_image, vertices_of
@@ -238,7 +238,7 @@ def test_the_overlay_is_drawn_only_while_somebody_listens(
     overlays = bench.listen(Image, "/e2ec/overlay/image")
     overlay_infos = bench.listen(CameraInfo, "/e2ec/overlay/camera_info")
     jpegs = bench.listen(CompressedImage, "/e2ec/overlay/image/compressed")
-    outputs = node._configured._outputs
+    outputs = node._configured.outputs
     for publisher in (outputs.overlay, outputs.overlay_info, outputs.compressed):
         bench.wait(lambda publisher=publisher: publisher.get_subscription_count() > 0)
     sent = image(coffee, "rgb8")
@@ -265,7 +265,7 @@ def test_markers_need_a_listener_and_a_calibrated_camera(
     stream = Stream(bench).ready()
     markers = bench.listen(MarkerArray, "/e2ec/markers")
     assert node._configured is not None
-    outputs = node._configured._outputs
+    outputs = node._configured.outputs
     bench.wait(lambda: outputs.markers.get_subscription_count() > 0)
     stream.ask(image(coffee, "rgb8"))
     bench.wait(lambda: any("need a calibrated CameraInfo" in line for line in console()), 10)
@@ -282,6 +282,22 @@ def test_markers_need_a_listener_and_a_calibrated_camera(
     point, vertex = strips[0].points[0], vertices_of(answer.instances[0])[0]
     projected = (500 * point.x / point.z + 299.5, 500 * point.y / point.z + 199.5)
     np.testing.assert_allclose(projected, vertex, atol=1e-3)
+    assert strips[0].lifetime.sec == strips[0].lifetime.nanosec == 0
+    # A CameraInfo of twice the size belongs to the image too, one of another frame does not.
+    doubled = [2 * value for value in p[:8]] + p[8:]
+    infos.publish(CameraInfo(width=1200, height=800, p=doubled))
+    bench.wait(lambda: node._input is not None and node._input._camera_info.width == 1200)
+    stream.ask(image(coffee, "rgb8"))
+    bench.wait(lambda: len(markers) == 2)
+    again = markers[1].markers[1].points[0]
+    np.testing.assert_allclose([again.x, again.y], [point.x, point.y], atol=1e-6)
+    infos.publish(CameraInfo(width=600, height=400, p=p, header=Header(frame_id="elsewhere")))
+    bench.wait(lambda: node._input is not None and node._input._camera_info.width == 600)
+    stream.ask(image(coffee, "rgb8"))
+    bench.wait(lambda: any("it belongs to frame 'elsewhere'" in line for line in console()), 10)
+    assert bench.transition("deactivate")
+    bench.wait(lambda: len(markers) == 3)
+    assert [marker.action for marker in markers[2].markers] == [Marker.DELETEALL]
 
 
 def test_one_image_can_be_segmented_by_service_also_while_inactive(
