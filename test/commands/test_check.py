@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,14 @@ from e2ec_core.data.coco import read_coco
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 
-SCRIPT = Path(__file__).resolve().parents[2] / "training" / "check_dataset.py"
-
 
 @pytest.fixture
-def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def check(e2ec: Callable) -> Callable:
     """Runs the command; gives its exit status and what it printed."""
 
-    def run(*arguments: str | Path) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out + shown.err
+    def run(*words: str | Path) -> tuple[int, str]:
+        reply = e2ec("check", *words)
+        return reply.status, reply.out + reply.err
 
     return run
 
@@ -42,7 +36,7 @@ def _broken(shapes_dir: Path, folder: Path, *labels: dict[str, Any]) -> Path:
     return path
 
 
-def test_sound_labels_are_counted(check: Any, shapes_dir: Path) -> None:
+def test_sound_labels_are_counted(check: Callable, shapes_dir: Path) -> None:
     status, shown = check(
         *("--annotations", shapes_dir / "instances.json"),
         *("--images", shapes_dir / "images", "--read-images"),
@@ -54,7 +48,7 @@ def test_sound_labels_are_counted(check: Any, shapes_dir: Path) -> None:
 
 
 def test_bad_labels_are_named_with_what_is_done(
-    check: Any, shapes_dir: Path, tmp_path: Path
+    check: Callable, shapes_dir: Path, tmp_path: Path
 ) -> None:
     path = _broken(
         shapes_dir,
@@ -72,7 +66,9 @@ def test_bad_labels_are_named_with_what_is_done(
     assert "does not list | 1 | left out | annotation 93 |" in shown
 
 
-def test_missing_and_wrong_images_are_named(check: Any, shapes_dir: Path, tmp_path: Path) -> None:
+def test_missing_and_wrong_images_are_named(
+    check: Callable, shapes_dir: Path, tmp_path: Path
+) -> None:
     for path in sorted((shapes_dir / "images").iterdir())[1:]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     cv2.imwrite(str(tmp_path / "3.png"), np.zeros((20, 30, 3), np.uint8))
@@ -85,7 +81,7 @@ def test_missing_and_wrong_images_are_named(check: Any, shapes_dir: Path, tmp_pa
     assert "4.png' cannot be read" in shown
 
 
-def test_what_cannot_be_used_is_refused(check: Any, shapes_dir: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_refused(check: Callable, shapes_dir: Path, tmp_path: Path) -> None:
     labels = shapes_dir / "instances.json"
     assert check("--annotations", tmp_path / "no.json", "--images", tmp_path)[0] == 2
     status, shown = check("--annotations", labels, "--images", tmp_path)
@@ -102,7 +98,7 @@ def test_what_cannot_be_used_is_refused(check: Any, shapes_dir: Path, tmp_path: 
 
 
 def test_sets_of_a_run_are_drawn_as_the_network_sees_them(
-    check: Any, shapes_dir: Path, tmp_path: Path
+    check: Callable, shapes_dir: Path, tmp_path: Path
 ) -> None:
     source = {
         "annotations": str(shapes_dir / "instances.json"),
@@ -126,10 +122,18 @@ def test_sets_of_a_run_are_drawn_as_the_network_sees_them(
     assert (pixels[..., ::-1] == (255, 255, 255)).all(axis=2).any()  # key vertices
 
 
-def test_labels_are_converted_to_coco(check: Any, shapes_dir: Path, tmp_path: Path) -> None:
+def test_labels_are_converted_to_coco(check: Callable, shapes_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "coco.json"
     words = ("--annotations", shapes_dir / "instances.json", "--images", shapes_dir / "images")
     assert check(*words, "--write-coco", out)[0] == 0
     before = read_coco(shapes_dir / "instances.json", shapes_dir / "images")
     after = read_coco(out, shapes_dir / "images")
     assert [len(i.instances) for i in after.images] == [len(i.instances) for i in before.images]
+    assert check(*words, "--write-coco", out) == (
+        2,
+        f"check: {str(out)!r} exists; give --overwrite, or another place\n",
+    )
+    labels = shapes_dir / "instances.json"
+    status, shown = check(*words, "--write-coco", labels, "--overwrite")
+    assert status == 2
+    assert "is an input, which is never replaced" in shown

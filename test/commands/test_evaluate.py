@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import runpy
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from e2ec_core.model.build import build_model
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 
-SCRIPT = Path(__file__).resolve().parents[2] / "training" / "evaluate.py"
 STAGES = ["initial", "coarse", "evolution 1"]
 NAMES = ("car", "person")
 
@@ -36,20 +34,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def measure(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Any:
+def measure(weights: Path, tmp_path: Path, e2ec: Callable) -> Callable:
     """Runs the command; gives exit status, what it printed and the rows of its JSON."""
 
     def run(*words: str | Path) -> tuple[int, str, list[dict[str, Any]]]:
         out = tmp_path / "out" / "rows.json"
         fixed = ("--weights", weights, "--device", "cpu", "--long-side", "96", "--output", out)
-        options = ("--max-instances", "5")
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, (*fixed, *options, *words))])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        shown = capsys.readouterr()
+        options = ("--max-instances", "5", "--overwrite")
+        reply = e2ec("evaluate", *fixed, *options, *words)
         strict = {"parse_constant": pytest.fail}  # NaN and Infinity are no JSON
         rows = json.loads(out.read_text(), **strict) if out.is_file() else []
-        return int(ended.value.code or 0), shown.out + shown.err, rows
+        return reply.status, reply.out + reply.err, rows
 
     return run
 
@@ -69,7 +64,7 @@ def labels(shapes_dir: Path, tmp_path: Path) -> Path:
 
 
 def test_each_stage_has_a_row_and_the_protocols_columns(
-    measure: Any, labels: Path, shapes_dir: Path
+    measure: Callable, labels: Path, shapes_dir: Path
 ) -> None:
     words = ("--annotations", labels, "--images", shapes_dir / "images")
     status, shown, rows = measure(*words, "--protocol", "sbd")
@@ -84,7 +79,7 @@ def test_each_stage_has_a_row_and_the_protocols_columns(
     assert "annotation of an image that the file does not list" in shown
 
 
-def test_cityscapes_is_measured_by_its_own_scripts(measure: Any, tmp_path: Path) -> None:
+def test_cityscapes_is_measured_by_its_own_scripts(measure: Callable, tmp_path: Path) -> None:
     pytest.importorskip("cityscapesscripts")
     stem = "ulm/ulm_000003_000019"
     for kind in ("gtFine", "images"):
@@ -103,7 +98,7 @@ def test_cityscapes_is_measured_by_its_own_scripts(measure: Any, tmp_path: Path)
 
 
 def test_a_runs_validation_set_is_measured(
-    measure: Any, labels: Path, shapes_dir: Path, tmp_path: Path
+    measure: Callable, labels: Path, shapes_dir: Path, tmp_path: Path
 ) -> None:
     source = {"annotations": str(labels), "images": str(shapes_dir / "images"), "hold_out": 2}
     config = {"model": {"class_names": list(NAMES)}, "train": [source], "validation": source}
@@ -114,10 +109,35 @@ def test_a_runs_validation_set_is_measured(
     assert len(rows) == len(STAGES)
 
 
-def test_what_is_missing_is_named(measure: Any, tmp_path: Path) -> None:
+def test_what_is_missing_is_named(measure: Callable, tmp_path: Path) -> None:
     status, shown, rows = measure()
     assert (status, rows) == (2, [])
     assert "give --annotations and --images, or --config" in shown
     status, shown, _ = measure("--annotations", tmp_path / "no.json", "--images", tmp_path)
     assert status == 2
     assert "no.json' does not exist" in shown
+
+
+def test_precision_and_settings_are_checked(
+    measure: Callable, labels: Path, shapes_dir: Path
+) -> None:
+    words = ("--annotations", labels, "--images", shapes_dir / "images")
+    status, shown, rows = measure(*words, "--precision", "fp16")
+    assert (status, rows) == (2, [])
+    assert "precision is 'fp16' on the CPU; choose fp32 or bf16" in shown
+    status, shown, rows = measure(*words, "--precision=bf16")
+    assert (status, len(rows)) == (0, len(STAGES))
+    assert "score_threshold is 2.0; give 0 to 1" in measure(*words, "--score=2")[1]
+
+
+def test_results_are_replaced_on_request_only(
+    e2ec: Callable, labels: Path, shapes_dir: Path, weights: Path
+) -> None:
+    words = ("--annotations", labels, "--images", shapes_dir / "images", "--weights", weights)
+    reply = e2ec("evaluate", *words, "--output", labels, "--overwrite")
+    assert reply.status == 2
+    assert "is an input, which is never replaced" in reply.error
+    before = weights.read_bytes()
+    reply = e2ec("evaluate", *words, "--output", weights)
+    assert reply.status == 2
+    assert weights.read_bytes() == before

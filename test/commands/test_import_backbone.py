@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -126,7 +124,7 @@ def test_older_files_and_the_layer_as_it_is_are_read(
 
 
 def test_other_files_are_refused_with_what_differs(
-    imagenet: dict[str, Tensor], tmp_path: Path, repo_dir: Path
+    imagenet: dict[str, Tensor], tmp_path: Path, e2ec: Callable
 ) -> None:
     other = dict(imagenet)
     del other["level5.root.conv.weight"]
@@ -135,19 +133,13 @@ def test_other_files_are_refused_with_what_differs(
     with pytest.raises(CheckpointError, match=r"level2\.tree1.*; missing level5\.root\.conv"):
         convert_backbone(tmp_path / "other.safetensors", tmp_path / "out.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
-    done = subprocess.run(
-        [
-            *(sys.executable, "training/import_backbone.py"),
-            *(str(tmp_path / "broken.safetensors"), str(tmp_path / "out.safetensors")),
-        ],
-        cwd=repo_dir,
-        env=os.environ | {"PYTHONPATH": str(repo_dir)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert "broken.safetensors' cannot be read" in done.stderr
+    reply = e2ec("import-backbone", tmp_path / "broken.safetensors", tmp_path / "out.safetensors")
+    assert reply.status == 2
+    assert "broken.safetensors' cannot be read" in reply.error
     assert not (tmp_path / "out.safetensors").exists()
+    (tmp_path / "out.safetensors").write_text("mine")
+    reply = e2ec("import-backbone", tmp_path / "other.safetensors", tmp_path / "out.safetensors")
+    assert "exists; give --overwrite" in reply.error
 
 
 def test_the_whole_model_cannot_start_from_a_backbone(

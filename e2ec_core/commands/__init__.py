@@ -1,0 +1,1 @@
+"""The command `e2ec`: one module for each of its commands."""

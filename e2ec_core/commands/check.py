@@ -1,0 +1,116 @@
+"""Checks data sets before a run: missing files, bad polygons, class counts, and pictures.
+
+e2ec check --config run.yaml checks the sets of a run (training and validation), --format kins
+--annotations instances.json --images folder a single one. --pictures draws what the network will
+see. --write-coco converts the labels to one COCO file, which reads faster.
+
+Exit status: 0 all is sound; 1 labels or images were left out, or files are wrong; 2 a set cannot
+be read, or holds nothing to learn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from e2ec_core.commands.data_options import USAGE, add_data_options, read_data_options
+from e2ec_core.commands.options import CommandLine
+from e2ec_core.commands.outputs import OVERWRITE, require_writable, write_file
+from e2ec_core.config import ModelConfig
+from e2ec_core.contours import Contours
+from e2ec_core.data.check import Health, check_dataset, health_report
+from e2ec_core.data.class_names import CLASS_NAMES
+from e2ec_core.data.coco import CocoDataset
+from e2ec_core.inference.draw import draw_contours
+from e2ec_core.learning.config import DataConfig, TrainConfig
+from e2ec_core.learning.source import load_labels, make_views
+from e2ec_core.learning.views import Sample
+
+
+def main(words: Sequence[str]) -> int:
+    """Checks all sets; returns the exit status."""
+    line = CommandLine("check", __doc__, usage=USAGE)
+    add_data_options(line)
+    line.add("--read_images", action="store_true", help="decode every image (slow)")
+    line.add("--pictures", type=Path, help="folder for views with aligned contours")
+    line.add("--count", type=int, default=8, help="pictures of each set")
+    line.add("--write_coco", type=Path, help="COCO file to write (of a single set)")
+    line.add("--overwrite", action="store_true", help=OVERWRITE)
+    options = line.parse(words)
+    given = read_data_options(line, options)
+    run = given if isinstance(given, TrainConfig) else None
+    if options.write_coco:
+        if run:
+            raise ValueError("--write-coco is for a single set; give --annotations, not --config")
+        require_writable(
+            options.write_coco, overwrite=options.overwrite, inputs=[options.annotations]
+        )
+    if isinstance(given, TrainConfig):
+        sources = [*given.train, *([given.validation] if given.validation else [])]
+    else:
+        sources = [given]
+    checked = [_check(source, number, run, options) for number, source in enumerate(sources)]
+    return max(2 if not health.usable else int(not health.sound) for health in checked)
+
+
+def _check(source: DataConfig, number: int, run: TrainConfig | None, options: Any) -> Health:
+    """Reads and reports one set, and writes what was asked for."""
+    names = run.model.class_names if run else None
+    if names is None and source.format != "coco":
+        names = CLASS_NAMES[source.format]
+    # All images, also those held out, and without stopping at the first missing file.
+    lenient = dataclasses.replace(source, missing_images="skip", hold_out=0)
+    data, content = load_labels(lenient, names, held_out=False)
+    health = check_dataset(data, read_images=options.read_images)
+    print(f"# {source.annotations} ({source.format})\n\n{health_report(health)}\n", flush=True)
+    if options.write_coco:
+        write_file(options.write_coco, json.dumps(content).encode())
+    if options.pictures and health.usable:
+        config = run or TrainConfig(
+            model=ModelConfig(class_names=data.class_names), train=(source,)
+        )
+        write_pictures(data, config, options.pictures / f"set_{number}", options.count)
+    return health
+
+
+def write_pictures(data: CocoDataset, config: TrainConfig, folder: Path, count: int) -> None:
+    """Draws views as a run's network sees them."""
+    views = make_views(config, [data])
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = np.linspace(0, len(views) - 1, min(count, len(views))).round().astype(int)
+    for index in chosen.tolist():
+        picture = draw_sample(views[index], data.class_names)
+        path = folder / f"{data.images[index].path.stem}.png"
+        write_file(path, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+    print(f"{len(chosen)} pictures in {folder}")
+
+
+def draw_sample(sample: Sample, class_names: tuple[str, ...]) -> np.ndarray:
+    """Draws a view with its aligned contours, uint8 RGB [H, W, 3].
+
+    A circle marks the first vertex, small dots the key vertices, a cross the centre's cell.
+    """
+    targets = sample.targets
+    contours = Contours(
+        vertices=targets.contours[targets.valid] - np.float32(0.5),
+        scores=np.ones(int(targets.valid.sum()), np.float32),
+        class_ids=targets.class_ids[targets.valid],
+        stage="final",
+        image_size=(sample.image.shape[0], sample.image.shape[1]),
+    )
+    picture = draw_contours(sample.image, contours, class_names, line_width=1, fill=0.2)
+    drawn = np.ascontiguousarray(picture)
+    for slot in np.flatnonzero(targets.valid):
+        ring = np.round(targets.contours[slot]).astype(int)
+        for x, y in ring[targets.keys[slot]].tolist():
+            cv2.circle(drawn, (x, y), 2, (255, 255, 255), -1)
+        cv2.circle(drawn, tuple(ring[0].tolist()), 4, (255, 60, 60), 2)
+        centre = np.round(targets.cells[slot] * 4).astype(int).tolist()
+        cv2.drawMarker(drawn, tuple(centre), (255, 255, 0), cv2.MARKER_CROSS, 8, 1)
+    return drawn

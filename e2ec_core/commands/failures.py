@@ -1,0 +1,48 @@
+"""What went wrong, in one line for the user."""
+
+from __future__ import annotations
+
+import errno
+
+# Package on PyPI by module, where it is an extra or has another name.
+_PACKAGES = {
+    "cv2": "opencv-python-headless",
+    "yaml": "PyYAML",
+    "jsonargparse": "'jsonargparse[signatures]'",
+    "pycocotools": "pycocotools shapely",
+    "shapely": "pycocotools shapely",
+    "faster_coco_eval": "faster-coco-eval",
+}
+
+_NO_MEMORY = ("out of memory", "not enough memory", "insufficient memory", "failed to allocate")
+
+
+def reason(error: BaseException) -> str | None:
+    """Says an error of the user's input or machine in one line; None for a fault of the program.
+
+    Files, values, missing packages, memory and disk are the user's to mend.
+    """
+    if isinstance(error, ImportError):
+        module = (error.name or "").partition(".")[0]
+        if not module or module.startswith("e2ec"):
+            return str(error) if not module else None
+        return f"{module} is not installed: pip install {_PACKAGES.get(module, module)}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no space left on the disk{_place(error)}; free some and run it again"
+    if _is_memory(error):
+        return "not enough memory; give smaller images, batches or sizes"
+    if isinstance(error, (ValueError, OSError)) or type(error).__module__ == "cv2":
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+def _place(error: OSError) -> str:
+    return f" for {str(error.filename)!r}" if error.filename else ""
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Knows PyTorch's and OpenCV's errors too, which are no MemoryError."""
+    if isinstance(error, RuntimeError) or type(error).__module__ == "cv2":
+        text = str(error).lower()
+        return any(words in text for words in _NO_MEMORY)
+    return isinstance(error, MemoryError)

@@ -1,0 +1,25 @@
+"""Loads the model that the options of a command name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from e2ec_core.commands.model_options import ModelOptions
+from e2ec_core.inference import Predictor
+from e2ec_core.predictor_settings import PredictorSettings
+
+SHIPPED_WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "e2ec_lite.safetensors"
+
+
+def load_predictor(options: ModelOptions, settings: PredictorSettings) -> Predictor:
+    """Loads a model.
+
+    Raises:
+        ValueError: weights, device or precision do not fit.
+    """
+    return Predictor.from_checkpoint(
+        options.weights or SHIPPED_WEIGHTS,
+        device=options.device,
+        precision=options.precision,
+        settings=settings,
+    )

@@ -1,0 +1,86 @@
+"""Draws the contours of images, folders, videos and lists (.txt): e2ec predict street.jpg photos/
+
+Images become pictures (.png), videos become videos (.mp4) in the folder --output. Files that
+exist are replaced only with --overwrite, inputs never. Files that cannot be read are left out.
+
+Exit status: 0 all was drawn; 1 files were left out, which the last line counts and names; 2 an
+option is wrong or the results cannot be written.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from e2ec_core.commands.failures import reason
+from e2ec_core.commands.items import Found, Item, is_video, make_items
+from e2ec_core.commands.model_options import SCORE, ModelOptions
+from e2ec_core.commands.options import CommandLine
+from e2ec_core.commands.outputs import OVERWRITE, NotWritten, require_writable
+from e2ec_core.predictor_settings import PredictorSettings
+
+_NAMED = 5
+"""Most files that the last line names."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Draws all files; returns the exit status."""
+    line = CommandLine("predict", __doc__, usage="PATH... [options]", aliases=SCORE)
+    line.add("paths", nargs="+", type=Path, help="images, folders, videos, lists of paths (.txt)")
+    line.add("--output", type=Path, default=Path("contours"), help="folder of the results")
+    line.add("--overwrite", action="store_true", help=OVERWRITE)
+    line.add_settings(ModelOptions)
+    line.add_settings(PredictorSettings)
+    options = line.parse(words)
+    settings, model = line.build(PredictorSettings), line.build(ModelOptions)
+    found = Found()
+    for path in options.paths:
+        found.add(path)
+    items = make_items(found.files, options.output)
+    targets, inputs = [item.target for item in items], [item.path for item in items]
+    require_writable(*targets, overwrite=options.overwrite, inputs=inputs)
+    for note in (*found.notes, *found.faults):
+        _complain(note)
+    failed = [*found.faults]
+    if items:
+        failed += [repr(str(item.path)) for item in draw_all(items, model, settings)]
+    if failed:
+        names = ", ".join(failed[:_NAMED]) + (", ..." if len(failed) > _NAMED else "")
+        _complain(f"{len(failed)} of {len(items) + len(found.faults)} left out: {names}")
+    return 1 if failed else 0
+
+
+def draw_all(
+    items: Sequence[Item], model: ModelOptions, settings: PredictorSettings
+) -> list[Item]:
+    """Draws every item and says so; returns those that failed.
+
+    Raises:
+        NotWritten: a result cannot be written.
+    """
+    # Imported late, so that --help and wrong options do not wait for PyTorch.
+    from e2ec_core.commands.drawing import draw_image, draw_video
+    from e2ec_core.commands.loading import load_predictor
+
+    predictor = load_predictor(model, settings)
+    failed = []
+    for item in tqdm(items, unit="file", disable=None if len(items) > 1 else True):
+        try:
+            draw = draw_video if is_video(item.path) else draw_image
+            tqdm.write(draw(predictor, item.path, item.target), file=sys.stdout)
+        except NotWritten:
+            raise
+        except Exception as error:
+            line = reason(error)
+            if line is None:
+                raise
+            _complain(line)
+            failed.append(item)
+    return failed
+
+
+def _complain(line: str) -> None:
+    tqdm.write(f"predict: {line}", file=sys.stderr)

@@ -1,0 +1,58 @@
+"""Trains a model: e2ec train --config config/training/lite_coco.yaml [--epochs 40 ...].
+
+Any setting of the file can be replaced: --epochs 20 --optimizer.lr=3e-4. An interrupted run goes
+on with --resume. Several GPUs of one machine: --processes 4. Several machines, on each:
+torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400
+training/train.py --config ...; batch_size counts the views of all processes.
+
+Exit status: 2 what is wrong is said in one line; 130 or 143 stopped by Ctrl-C or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from e2ec_core.commands.launch import launch
+from e2ec_core.commands.options import CommandLine
+from e2ec_core.learning.config import TrainConfig
+
+
+def main(words: Sequence[str]) -> int:
+    """Trains one run; returns the exit status."""
+    line = CommandLine("train", __doc__, usage="--config FILE [--resume] [--SETTING VALUE ...]")
+    line.add_config(required=True)
+    line.add("--resume", action="store_true", help="go on with the run in its folder")
+    line.add("--processes", type=int, default=1, help="train on so many GPUs of this machine")
+    line.add_settings(TrainConfig)
+    options = line.parse(words)
+    config = line.build(TrainConfig)
+    if options.processes < 1:
+        raise ValueError(f"processes is {options.processes}; give 1 or more")
+    if options.processes > 1 and "WORLD_SIZE" not in os.environ:
+        return launch(options.processes, ["train", *words])
+    return train(config, resume=options.resume)
+
+
+def train(config: TrainConfig, *, resume: bool) -> int:
+    """Trains in this process, together with those that were started beside it."""
+    # Imported late, so that --help and wrong settings need no second.
+    from e2ec_core.learning.distributed import part_processes
+    from e2ec_core.learning.trainer import NonFiniteLoss, Trainer
+
+    try:
+        trainer = Trainer(config)
+        if resume:
+            trainer.resume()
+        trainer.run()
+    except NonFiniteLoss as error:
+        raise ValueError(str(error)) from error
+    except KeyboardInterrupt:
+        print("train: stopped; go on with --resume", file=sys.stderr)
+        return 130
+    finally:
+        part_processes()
+    if trainer.process.is_first:
+        print(f"weights: {trainer.output / 'model.safetensors'}")
+    return 0

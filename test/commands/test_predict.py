@@ -1,0 +1,216 @@
+"""e2ec predict: pictures and videos, one bad file costs one file, nothing is overwritten."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from e2ec_core.commands.items import Found, make_items
+from e2ec_core.commands.outputs import NotWritten, write_file
+
+FAST = ("--device", "cpu", "--short-side", "64", "--long-side", "96")
+
+
+def test_help_names_the_options(e2ec: Callable) -> None:
+    reply = e2ec("predict", "--help")
+    assert reply.status == 0
+    for name in ("output", "weights", "score_threshold", "stage", "short_side", "precision"):
+        assert f"--{name}" in reply.out
+    assert "Exit status: 0 all was drawn" in reply.out
+    assert "0 to 1" in reply.out  # of the score
+
+
+def test_a_photograph_gives_a_picture_and_a_line(
+    repo_dir: Path, portrait: Path, tmp_path: Path
+) -> None:
+    words = [str(portrait), "--output", str(tmp_path / "out"), "--device=cpu"]
+    reply = subprocess.run(
+        [sys.executable, str(repo_dir / "training/predict.py"), *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{repo_dir}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert reply.returncode == 0, reply.stderr
+    assert "person" in reply.stdout
+    assert reply.stdout.count("\n") == 1
+    drawn, original = cv2.imread(str(tmp_path / "out/astronaut.png")), cv2.imread(str(portrait))
+    assert drawn.shape == original.shape
+    assert 0.02 < (drawn != original).any(axis=2).mean() < 0.95
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--weights", "none.safetensors"], "'none.safetensors' does not exist"),
+        (["--weights", "notes.md"], "cannot be read as safetensors"),
+        (["--score", "3"], "score_threshold is 3.0; give 0 to 1"),
+        (["--score=much"], "score_threshold is 'much'; it must be float"),
+        (["--max-instances", "0"], "max_instances is 0; give 1 to 200"),
+        (["--device", "tpu"], "device is 'tpu'"),
+        (["--stage", "last"], "stage is 'last'; choose one of 'initial', 'coarse', 'final'"),
+        (["--precision", "fp8"], "precision is 'fp8'; choose one of 'fp32', 'fp16', 'bf16'"),
+        (["--treshold", "0.3"], "unknown setting 'treshold'; did you mean 'score_threshold'?"),
+        (["--output", "notes.md"], "folder 'notes.md' cannot be made: File exists"),
+    ],
+)
+def test_a_wrong_option_is_said_in_one_line(
+    e2ec: Callable,
+    portrait: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "notes.md").write_text("no weights")
+    monkeypatch.chdir(tmp_path)
+    reply = e2ec("predict", portrait, *words)
+    assert reply.status == 2
+    assert reply.error.startswith("predict: ")
+    assert message in reply.error
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_bad_files_cost_themselves_alone(e2ec: Callable, portrait: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    content = portrait.read_bytes()
+    for name in ("frame10.png", "frame2.png", "._frame2.png"):
+        (folder / name).write_bytes(content)
+    (folder / "empty.jpg").touch()
+    (folder / "cut.png").write_bytes(content[: len(content) // 2])
+    (folder / "huge.png").write_bytes(content[:16] + b"\x7f\xff\xff\xff" * 2 + content[24:])
+    (folder / "notes.md").write_text("no picture")
+    reply = e2ec("predict", "none.png", folder, *FAST, "--output", tmp_path / "out")
+    assert reply.status == 1
+    drawn = [line.partition(":")[0] for line in reply.out.splitlines()]
+    assert drawn == [str(tmp_path / "out" / f"frame{n}.png") for n in (2, 10)]
+    *_, last = reply.err.splitlines()
+    assert last.startswith("predict: 4 of 6 left out: 'none.png'")
+    assert "2 other files there are passed over" in reply.err
+    for name in ("none.png", "empty.jpg", "cut.png", "huge.png"):
+        assert sum(name in line and "left out" not in line for line in reply.err.split("\n")) == 1
+    assert "Traceback" not in reply.err
+
+
+def test_lists_name_files_with_spaces_one_a_line(
+    e2ec: Callable, portrait: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "two words.png").write_bytes(portrait.read_bytes())
+    listed = f"\ufeff{portrait}\r\ntwo words.png\r\n\r\n"
+    (tmp_path / "list.txt").write_bytes(listed.encode())
+    (tmp_path / "empty.txt").touch()
+    words = (tmp_path / "empty.txt", tmp_path / "list.txt", *FAST)
+    reply = e2ec("predict", *words, "--output", tmp_path / "out")
+    assert reply.status == 1
+    pictures = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert pictures == ["astronaut.png", "two words.png"]
+    assert "list" in reply.err
+    assert "is empty" in reply.err
+
+
+def test_inputs_are_never_replaced(
+    e2ec: Callable, portrait: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    original = portrait.read_bytes()
+    Path("a.png").write_bytes(original)
+    Path("out").mkdir()
+    Path("out/b.png").symlink_to(tmp_path / "a.png")
+    os.link("a.png", "b.png")
+    for words in (("a.png", "--output", "."), ("b.png", "--output", "out")):
+        reply = e2ec("predict", *words, "--overwrite")
+        assert reply.status == 2
+        assert "is an input, which is never replaced; give another" in reply.error
+    assert Path("a.png").read_bytes() == original
+
+
+def test_results_are_replaced_on_request_only(
+    e2ec: Callable, portrait: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out/astronaut.png"
+    target.parent.mkdir()
+    target.write_text("mine")
+    words = ("predict", portrait, *FAST, "--output", target.parent)
+    reply = e2ec(*words)
+    assert reply.status == 2
+    assert reply.error == f"predict: {str(target)!r} exists; give --overwrite, or another place"
+    assert target.read_text() == "mine"
+    assert e2ec(*words, "--overwrite").status == 0
+    assert cv2.imread(str(target)) is not None
+    assert [path.name for path in target.parent.iterdir()] == ["astronaut.png"]
+
+
+def _write_video(path: Path, frames: int) -> None:
+    code = cv2.VideoWriter.fourcc(*"MJPG")
+    writer = cv2.VideoWriter(str(path), code, 10.0, (96, 64))
+    for level in range(frames):
+        writer.write(np.full((64, 96, 3), 10 * (level % 20), np.uint8))
+    writer.release()
+
+
+def test_a_video_becomes_a_video_of_the_same_frames(e2ec: Callable, tmp_path: Path) -> None:
+    _write_video(tmp_path / "drive.avi", 4)
+    (tmp_path / "broken.mp4").write_text("no video")
+    words = (tmp_path / "drive.avi", tmp_path / "broken.mp4", tmp_path / "none.mp4")
+    reply = e2ec("predict", *words, *FAST, "--output", tmp_path / "out")
+    assert reply.status == 1
+    assert "drive.mp4: 4 frames, nothing found" in reply.out
+    assert "broken.mp4' cannot be read" in reply.err
+    assert "none.mp4' does not exist" in reply.err
+    film = cv2.VideoCapture(str(tmp_path / "out/drive.mp4"))
+    levels = []
+    while (read := film.read())[0]:
+        levels.append(read[1].mean())
+    np.testing.assert_allclose(levels, [0, 10, 20, 30], atol=4)
+    assert film.get(cv2.CAP_PROP_FPS) == 10.0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["drive.mp4"]
+
+
+def test_a_video_that_ends_early_is_drawn_as_far_and_told(e2ec: Callable, tmp_path: Path) -> None:
+    _write_video(tmp_path / "drive.avi", 40)
+    content = (tmp_path / "drive.avi").read_bytes()
+    (tmp_path / "drive.avi").write_bytes(content[: len(content) // 2])
+    reply = e2ec("predict", tmp_path / "drive.avi", *FAST, "--output", tmp_path / "out")
+    assert reply.status == 1
+    assert "of 40 frames" in reply.err
+    assert cv2.VideoCapture(str(tmp_path / "out/drive.mp4")).read()[0]
+
+
+def test_files_of_one_name_get_results_of_their_own() -> None:
+    names = ("a/x.png", "b/x.jpg", "y.png", "x.png", "x_2.png", "c/X.png", "x.mp4")
+    items = make_items([Path(name) for name in names], Path("out"))
+    assert [item.target.name for item in items] == [
+        *("x.png", "x_2.png", "y.png", "x_3.png", "x_2_2.png", "X_4.png", "x.mp4")
+    ]
+
+
+def test_a_folder_gives_images_and_videos_in_natural_order(tmp_path: Path) -> None:
+    for name in ("f10.jpg", "f9.MP4", "f1.png", ".hidden.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    found = Found()
+    found.add(tmp_path)
+    assert [path.name for path in found.files] == ["f1.png", "f9.MP4", "f10.jpg"]
+    (tmp_path / "empty").mkdir()
+    found.add(tmp_path / "empty")
+    assert "holds no images or videos" in found.faults[0]
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / ".x.png.part").symlink_to(full)
+    with pytest.raises(NotWritten, match=os.strerror(errno.ENOSPC)):
+        write_file(tmp_path / "x.png", b"content" * 10000)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,112 @@
+"""e2ec train: a run from a file, settings replaced, errors and signals in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2ec_core.inference import Predictor
+
+
+def _write(folder: Path, settings: dict[str, Any]) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def test_help_lists_every_setting_with_its_meaning(e2ec: Callable) -> None:
+    reply = e2ec("train", "--help")
+    assert reply.status == 0
+    for name in ("resume", "processes", "optimizer.lr", "loss.last_stage", "augment.flip"):
+        assert f"--{name}" in reply.out
+    assert "M of the multi-direction alignment" in reply.out
+
+
+def test_a_run_writes_weights_and_what_it_did(
+    e2ec: Callable, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    config = _write(tmp_path, settings)
+    reply = e2ec("train", "--optimizer.lr", "3e-4", "--config", config, "--seed=5")
+    assert reply.status == 0, reply.err
+    run = tmp_path / "run"
+    assert str(run / "model.safetensors") in reply.out
+    written = yaml.safe_load((run / "config.yaml").read_text())
+    assert (written["optimizer"]["lr"], written["seed"]) == (3e-4, 5)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert any("total" in record for record in records)
+    predictor = Predictor.from_checkpoint(run / "model.safetensors", device="cpu")
+    assert predictor.info.config.class_names == ("disc", "box")
+    again = e2ec("train", "--config", config, "--seed=5", "--resume", "--epochs", "2")
+    assert again.status == 0, again.err
+    assert "epoch 2/2" in again.out
+    assert "epoch 1/2" not in again.out
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        ({"epoch": 3}, [], "unknown setting 'epoch'; did you mean 'epochs'?"),
+        ({"batch_size": 0}, [], "batch_size is 0"),
+        ({}, ["--optimizer.lrr", "1"], "unknown setting 'optimizer.lrr'; did you mean"),
+        ({}, ["--epochs"], "option --epochs lacks its value"),
+        ({}, ["--resume"], "last.pt' does not exist"),
+        ({}, ["--processes", "0"], "processes is 0; give 1 or more"),
+        ({"start": "none.safetensors"}, [], "'none.safetensors' does not exist"),
+        ({"train": [{"annotations": "none.json", "images": "x"}]}, [], "none.json"),
+        ({"device": "cuda:99"}, [], "cuda:99"),
+        ({"output": "OUTPUT"}, [], "OUTPUT"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    e2ec: Callable,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    words: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "OUTPUT").write_text("a file in the way")
+    monkeypatch.chdir(tmp_path)
+    reply = e2ec("train", "--config", _write(tmp_path, settings | change), *words)
+    assert reply.status == 2
+    assert reply.error.startswith("train: ")
+    assert message in reply.error
+
+
+def test_a_missing_config_is_named(e2ec: Callable) -> None:
+    assert e2ec("train").error == "train: setting 'config' is missing; give it"
+    reply = e2ec("train", "--config", "none.yaml")
+    assert reply.error.startswith("train: config 'none.yaml' does not exist")
+
+
+def _start(repo: Path, *words: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "e2ec_core.commands", "train", *map(str, words)],
+        cwd=repo,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_processes_train_one_model_and_say_errors_once(
+    repo_dir: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    words = ["--config", _write(tmp_path, settings | {"batch_size": 2}), "--processes", "2"]
+    said, errors = _start(repo_dir, *words, "--start", "none.safetensors").communicate(timeout=200)
+    assert errors == "train: weights file 'none.safetensors' does not exist; check the path\n"
+    assert said == ""
+    child = _start(repo_dir, *words)
+    said, errors = child.communicate(timeout=200)
+    assert child.returncode == 0, errors
+    assert said.count("epoch 1/1") == 1
+    assert said.count("weights: ") == 1
+    assert (tmp_path / "run/model.safetensors").is_file()
