@@ -34,8 +34,8 @@ format: env  ## Format the code
 	@$(RUN) ruff check --fix .
 	@$(RUN) ruff format .
 
-train: env  ## Train the lite model; CONFIG=file
-	@$(RUN) python training/train.py --config "$(CONFIG)"
+train: env  ## Train the lite model; CONFIG=file (tools/with_ros e2ec lists all commands)
+	@$(RUN) e2ec train --config "$(CONFIG)"
 
 clean:  ## Remove the environment and everything built
 	rm -rf .venv build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis

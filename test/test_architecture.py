@@ -53,8 +53,24 @@ def core_files(repo_dir: Path) -> Iterator[Path]:
     yield from files
 
 
-def test_the_library_knows_nothing_of_ros_and_command_lines(repo_dir: Path) -> None:
-    wrong = {str(p): i for p in core_files(repo_dir) if (i := imported(p) & (ROS | {"argparse"}))}
+def test_the_library_knows_nothing_of_ros(repo_dir: Path) -> None:
+    wrong = {str(p): i for p in core_files(repo_dir) if (i := imported(p) & ROS)}
+    assert not wrong
+
+
+def test_command_lines_are_read_in_commands_alone(repo_dir: Path) -> None:
+    forbidden = {"argparse", "jsonargparse", "e2ec_core.commands"}
+    commands = repo_dir / "e2ec_core" / "commands"
+    files = [path for path in core_files(repo_dir) if commands not in path.parents]
+    assert len(files) > 50
+    wrong = {str(p): i for p in files if (i := imported(p) & forbidden)}
+    assert not wrong
+
+
+def test_the_node_needs_nothing_of_the_commands(repo_dir: Path) -> None:
+    files = sorted((repo_dir / "e2ec_ros").rglob("*.py"))
+    assert files
+    wrong = {str(p) for p in files if imported(p) & {"jsonargparse", "e2ec_core.commands"}}
     assert not wrong
 
 

@@ -33,7 +33,7 @@ GENERATED_PYTHON = "lib/e2ec_ros_python"
 EXTRAS = ("train", "evaluate", "ros", "dev")
 FITS_NUMPY = ("opencv-python-headless", "pycocotools", "scikit-image", "scipy", "shapely")
 IMPORTS = (
-    "torch, torch.nn.attention, cv2, skimage.io, skimage.data, pycocotools.coco",
+    "torch, torch.nn.attention, cv2, jsonargparse, skimage.io, skimage.data, pycocotools.coco",
     "hypothesis, pytest, rclpy.lifecycle, rosbags.highlevel",
 )
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -280,7 +280,7 @@ def build_messages(ros: str | None) -> None:
 
 
 def write_environment_files(ros: str | None) -> None:
-    """Writes `.venv/ros.sh` and the path file that makes the source tree importable."""
+    """Writes `.venv/ros.sh`, the command `e2ec` and the path file of the source tree."""
     site_packages = Path(
         run_quietly(
             [venv_python(), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
@@ -288,6 +288,12 @@ def write_environment_files(ros: str | None) -> None:
     )
     python_path = [str(REPO), str(VENV / GENERATED_PYTHON)]
     (site_packages / "e2ec_source_tree.pth").write_text("\n".join([*python_path, ""]))
+    command = VENV / "bin/e2ec"
+    command.write_text(
+        f"#!{venv_python()}\nimport sys\nfrom e2ec_core.commands.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    command.chmod(0o755)
     libraries = [str(VENV / "lib"), *map(str, sorted(site_packages.glob("ros_*.libs")))]
     lines = ["# Written by tools/setup_env.py; source it, or use tools/with_ros."]
     for name, values in (

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from e2ec_core.commands.model_options import ModelOptions
 from e2ec_core.inference import Predictor
 from e2ec_core.predictor_settings import PredictorSettings
-
-SHIPPED_WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "e2ec_lite.safetensors"
+from e2ec_core.shipped_weights import shipped_weights
 
 
 def load_predictor(options: ModelOptions, settings: PredictorSettings) -> Predictor:
@@ -18,7 +15,7 @@ def load_predictor(options: ModelOptions, settings: PredictorSettings) -> Predic
         ValueError: weights, device or precision do not fit.
     """
     return Predictor.from_checkpoint(
-        options.weights or SHIPPED_WEIGHTS,
+        options.weights or shipped_weights(),
         device=options.device,
         precision=options.precision,
         settings=settings,

@@ -85,3 +85,18 @@ def test_the_runner_gives_every_command_ros(repo_dir: Path, tmp_path: Path) -> N
     node, share = reply.stdout.split("\n")[:2]
     assert Path(node) == repo_dir / "e2ec_ros/node.py"
     assert (Path(share) / "launch/e2ec.launch.py").is_file()
+
+
+def test_the_runner_knows_the_command_e2ec(repo_dir: Path, tmp_path: Path) -> None:
+    if not (repo_dir / ".venv/bin/e2ec").is_file():
+        pytest.skip("no environment made by `make env` here")
+    reply = subprocess.run(
+        [str(repo_dir / "tools/with_ros"), "e2ec"],
+        env={"PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert reply.returncode == 0, reply.stderr
+    assert reply.stdout.startswith("usage: e2ec COMMAND")

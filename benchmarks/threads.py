@@ -1,0 +1,134 @@
+"""How other busy processes slow an inference, by number of threads and by how threads wait.
+
+python benchmarks/threads.py [--seconds 8] measures the shipped model on one synthetic image, alone
+and beside one and two processes that do the same without a pause, and writes threads.md. It takes
+about three minutes; nothing else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+POLICIES = ("ACTIVE", "PASSIVE")
+THREADS = (1, 2)
+OTHERS = (0, 1, 2)
+IMAGE = (1242, 375)
+"""Width and height of the image, px; KITTI's."""
+
+Row = dict[str, float]
+"""Milliseconds: `median` and `p90`."""
+
+
+def infer(seconds: float, threads: int) -> Row:
+    """Runs inferences in this process for some seconds, after a warm-up."""
+    import torch
+
+    from e2ec_core.inference import Predictor
+    from street_scenes import make_scene
+
+    torch.set_num_threads(threads)
+    predictor = Predictor.from_checkpoint(ROOT / "weights" / "e2ec_lite.safetensors", device="cpu")
+    image = make_scene(7, *IMAGE).image_rgb
+    for _ in range(3):
+        predictor(image)
+    print("ready", flush=True)
+    times, end, parent = [], time.monotonic() + seconds, os.getppid()
+    while time.monotonic() < end and os.getppid() == parent:  # ends with the main process
+        started = time.perf_counter()
+        predictor(image)
+        times.append(1000 * (time.perf_counter() - started))
+    return {"median": statistics.median(times), "p90": sorted(times)[int(0.9 * len(times))]}
+
+
+def start(seconds: float, threads: int, policy: str) -> subprocess.Popen[str]:
+    """Starts a process that infers, and returns when it is warm."""
+    child = subprocess.Popen(
+        [sys.executable, __file__, "--infer", str(threads), "--seconds", str(seconds)],
+        env=os.environ | {"OMP_WAIT_POLICY": policy, "OMP_NUM_THREADS": str(threads)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+def measure(seconds: float, threads: int, policy: str, others: int) -> Row:
+    """Latency of one process beside busy others with the same settings."""
+    with ExitStack() as stack:
+        for _ in range(others):
+            child = start(3600, threads, policy)
+            stack.callback(child.wait)
+            stack.callback(child.kill)
+        measured = start(seconds, threads, policy)
+        row: Row = json.loads(measured.communicate()[0])
+    return row
+
+
+def processor() -> str:
+    """Name and number of the CPUs."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} CPUs"
+
+
+def report(rows: dict[tuple[str, int, int], Row]) -> str:
+    """The table in Markdown."""
+    import torch
+
+    lines = [
+        "# Threads beside other busy processes",
+        "",
+        f"Latency of one inference of `e2ec_lite` on an image of {IMAGE[0]} x {IMAGE[1]} px, ms: "
+        "median (90th percentile). The other processes do the same with the same settings. "
+        f"Written by `python benchmarks/threads.py` on {processor()}, PyTorch "
+        f"{torch.__version__}.",
+        "",
+        "| OMP_WAIT_POLICY | threads | alone | beside one | beside two |",
+        "|---|---|---|---|---|",
+    ]
+    for policy in POLICIES:
+        for threads in THREADS:
+            cells = [
+                "{median:.0f} ({p90:.0f})".format(**rows[policy, threads, others])
+                for others in OTHERS
+            ]
+            lines.append(f"| {policy} | {threads} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=8.0, help="measured in each case")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
+    parser.add_argument("--infer", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.infer:
+        print(json.dumps(infer(options.seconds, options.infer)))
+        return
+    rows = {}
+    for policy in POLICIES:
+        for threads in THREADS:
+            for others in OTHERS:
+                row = measure(options.seconds, threads, policy, others)
+                rows[policy, threads, others] = row
+                print(policy, threads, others, row, flush=True)
+    options.output.write_text(report(rows))
+
+
+if __name__ == "__main__":
+    main()
