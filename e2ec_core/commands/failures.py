@@ -8,7 +8,7 @@ import errno
 _PACKAGES = {
     "cv2": "opencv-python-headless",
     "yaml": "PyYAML",
-    "jsonargparse": "'jsonargparse[signatures]'",
+    "jsonargparse": "jsonargparse docstring-parser",
     "pycocotools": "pycocotools shapely",
     "shapely": "pycocotools shapely",
     "faster_coco_eval": "faster-coco-eval",

@@ -44,7 +44,9 @@ class CommandLine:
 
         from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-        class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+        class Formatter(  # type: ignore[misc, unused-ignore]  # without jsonargparse
+            DefaultHelpFormatter, RawDescriptionHelpFormatter
+        ):
             """Keeps the lines of the description."""
 
         self._parser: Any = ArgumentParser(

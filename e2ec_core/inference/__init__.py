@@ -5,9 +5,9 @@ from e2ec_core.inference.predictor import (
     Precision,
     Prediction,
     Predictor,
-    PredictorSettings,
     Timing,
 )
+from e2ec_core.predictor_settings import PredictorSettings
 
 __all__ = [
     "Precision",

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from e2ec_core.checkpoint import CheckpointInfo, load_state, read_checkpoint
 from e2ec_core.config import LabelOrigin, PlacementRule
-from e2ec_core.contours import STAGES, Contours, Stage
+from e2ec_core.contours import Contours
 from e2ec_core.device import choose_device
-from e2ec_core.inference.postprocess import PUBLISHED_NMS_IOU, distinct
+from e2ec_core.inference.postprocess import distinct
 from e2ec_core.inference.preprocess import (
     Placement,
     fit_sides,
@@ -26,45 +26,9 @@ from e2ec_core.inference.preprocess import (
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.structures import Detections
+from e2ec_core.predictor_settings import PredictorSettings
 
 Precision = Literal["fp32", "fp16", "bf16"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictorSettings:
-    """What may change from image to image.
-
-    Attributes:
-        score_threshold: instances below this score are left out.
-        max_instances: K, most instances per image.
-        nms_iou: of two instances of one class whose boxes overlap by this IoU or more, the better
-            one stays; 1 keeps all. An instance in several parts has one box around them all.
-        stage: contour to report; earlier ones are faster and coarser.
-        short_side: the image is scaled until its short side has at least this many px ...
-        long_side: ... and its long side at least this many.
-    """
-
-    score_threshold: float = 0.3
-    max_instances: int = 32
-    nms_iou: float = PUBLISHED_NMS_IOU
-    stage: Stage = "final"
-    short_side: int = 384
-    long_side: int = 512
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.score_threshold <= 1:
-            raise ValueError(f"score_threshold is {self.score_threshold}; give 0 to 1")
-        if not 1 <= self.max_instances <= 1000:
-            raise ValueError(f"max_instances is {self.max_instances}; give 1 to 1000")
-        if not 0 < self.nms_iou <= 1:
-            raise ValueError(f"nms_iou is {self.nms_iou}; give a number above 0, up to 1 for none")
-        if self.stage not in STAGES:
-            raise ValueError(f"stage is {self.stage!r}; choose one of {', '.join(STAGES)}")
-        if min(self.short_side, self.long_side) < 0 or max(self.short_side, self.long_side) < 32:
-            raise ValueError(
-                f"short_side is {self.short_side} and long_side {self.long_side}; "
-                "give at least one of them 32 px or more, the other 0 or more"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.evaluation.report import COLUMNS
 from e2ec_core.evaluation.run import StageScores, evaluate_stages
 from e2ec_core.image_files import read_image
+from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_core.inference.draw import draw_contours
-from e2ec_core.inference.predictor import Predictor, PredictorSettings
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import Process
 from e2ec_core.learning.source import load_labels

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import cv2
 import pytest
 
-pytest.importorskip("jsonargparse", reason="jsonargparse is not installed: make env")
-
 from e2ec_core.commands.__main__ import main
 
 

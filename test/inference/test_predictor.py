@@ -274,14 +274,19 @@ def test_arrays_that_are_no_rgb_images_are_named(predictor: Predictor, image: np
     [
         ({"score_threshold": 1.5}, "score_threshold is 1.5; give 0 to 1"),
         ({"score_threshold": float("nan")}, "score_threshold is nan"),
-        ({"max_instances": 0}, "max_instances is 0; give 1 to 1000"),
-        ({"max_instances": 2000}, "max_instances is 2000"),
+        ({"max_instances": 0}, "max_instances is 0; give 1 to 200"),
+        ({"max_instances": 201}, "max_instances is 201; give 1 to 200"),
+        ({"max_instances": True}, "max_instances is True; give a whole number, 1 to 200"),
+        ({"max_instances": 2.0}, "max_instances is 2.0; give a whole number, 1 to 200"),
+        ({"score_threshold": "high"}, "score_threshold is 'high'; give a number, 0 to 1"),
         ({"nms_iou": 0.0}, "nms_iou is 0.0"),
         ({"nms_iou": 1.1}, "nms_iou is 1.1"),
         ({"stage": "last"}, "stage is 'last'; choose one of initial, coarse, final"),
         ({"short_side": 0, "long_side": 0}, "short_side is 0 and long_side 0"),
         ({"short_side": -1}, "short_side is -1"),
         ({"short_side": 20, "long_side": 31}, "32 px or more"),
+        ({"short_side": 4096, "long_side": 8192}, "would have 34 million px or more; give sides"),
+        ({"short_side": 4096, "long_side": 0}, "would have 17 million px"),
     ],
 )
 def test_settings_that_cannot_work_are_named(change: dict[str, Any], message: str) -> None:
