@@ -44,16 +44,13 @@ class CommandLine:
 
         from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-        class Formatter(  # type: ignore[misc, unused-ignore]  # without jsonargparse
-            DefaultHelpFormatter, RawDescriptionHelpFormatter
-        ):
-            """Keeps the lines of the description."""
-
+        # Keeps the lines of the description.
+        formatter = type("Formatter", (DefaultHelpFormatter, RawDescriptionHelpFormatter), {})
         self._parser: Any = ArgumentParser(
             prog=f"e2ec {name}",
             description=description,
             usage=f"e2ec {name} {usage}",
-            formatter_class=Formatter,
+            formatter_class=formatter,
             exit_on_error=False,
             allow_abbrev=False,
         )
