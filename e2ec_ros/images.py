@@ -103,6 +103,17 @@ def to_rgb(message: RawImage | EncodedImage, values: ValueRange = FULL) -> RgbIm
         raise ValueError(f"image of {len(message.data)} bytes cannot be read: {reason}") from error
 
 
+def is_depth(message: RawImage | EncodedImage, values: ValueRange = FULL) -> bool:
+    """Whether a message holds distances; 16UC1 does unless a range makes it a picture."""
+    if isinstance(message, RawImage):
+        encoding = message.encoding
+    else:
+        encoding = message.format.partition(";")[0].strip()
+        if "compressedDepth" in message.format:
+            return True
+    return encoding in _DEPTH and (encoding != "16UC1" or values.full)
+
+
 def _unpack(message: RawImage, values: ValueRange) -> RgbImage:
     """Reads an image whose pixels lie one behind the other."""
     encoding = message.encoding
@@ -197,10 +208,10 @@ def _decode(message: EncodedImage, values: ValueRange) -> RgbImage:
     file itself tells its codec and its colours; the encoding tells Bayer patterns and depth.
     """
     encoding = message.format.partition(";")[0].strip()
-    if "compressedDepth" in message.format or encoding in _DEPTH[1:]:
+    if is_depth(message, values):
+        if encoding == "16UC1" and "compressedDepth" not in message.format:
+            _check_encoding(encoding, values)
         raise ValueError(f"compressed image of format {message.format!r} is depth, not colour")
-    if encoding == "16UC1":
-        _check_encoding(encoding, values)
     try:
         # An orientation tag must not turn the image: contours are in the pixels of the stream.
         return _to_colors(decode_stored(message.data), values, encoding)

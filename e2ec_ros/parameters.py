@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypeVar
@@ -284,6 +285,16 @@ class NodeParameters:
     )
 
 
+def check_intrinsics(value: Value) -> None:
+    """Raises ValueError unless fx, fy, cx, cy are four zeros or have focal lengths above 0."""
+    assert isinstance(value, tuple)
+    fx, fy = value[:2]
+    if not all(map(math.isfinite, value)) or min(fx, fy) < 0 or (fx == 0) != (fy == 0):
+        raise ValueError(
+            f"{list(value)}; give fx, fy, cx, cy in px, or four zeros for an uncalibrated camera"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class CameraParameters:
     """Parameters of the camera node, which plays images, videos, bags or the built-in scenes."""
@@ -291,14 +302,15 @@ class CameraParameters:
     source: str = parameter(
         "source",
         "synthetic",
-        "What to play: an image, a folder, a video, a rosbag2, or `synthetic` or `photographs`.",
+        "What to play: an image, a folder, a video, a rosbag2, a camera (`/dev/video0`, `0`), "
+        "a stream (`rtsp://`, `http://`), or `synthetic` or `photographs`.",
         change="start",
         reason="the source is opened once",
     )
     bag_topic: str = parameter(
         "bag_topic",
         "",
-        "Image topic of a rosbag2; empty for its first one.",
+        "Image topic of a rosbag2; empty for the first that can be shown, colour before depth.",
         change="start",
         reason="the source is opened once",
     )
@@ -339,6 +351,22 @@ class CameraParameters:
         "intrinsics",
         (0.0, 0.0, 0.0, 0.0),
         "fx, fy, cx, cy in px for sources that do not know theirs; zeros for uncalibrated.",
+        check=check_intrinsics,
+    )
+    stamps: str = parameter(
+        "stamps",
+        "now",
+        "Stamps of images: `now`, or `original` for those of a bag's messages; "
+        "a node then measures no delay, unless it has the bag's time from /clock.",
+        choices=("now", "original"),
+    )
+    range: str = parameter(
+        "range",
+        "full",
+        value_range.HELP,
+        change="start",
+        reason="the source is opened once",
+        check=value_range.parse_range,
     )
     reliability: str = parameter(
         "reliability",

@@ -32,7 +32,15 @@ WITHOUT_RCLPY = {
         "parameters",
     ),
     "parameter_files",
-    *("playback/prefetch", "playback/sources", "resources", "statistics", "worker"),
+    *("playback/bags", "playback/prefetch", "playback/source_types", "playback/sources"),
+    *(
+        "playback/unclosed_mcap",
+        "playback/videos",
+        "resources",
+        "statistics",
+        "value_range",
+        "worker",
+    ),
 }
 
 

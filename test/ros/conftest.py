@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,3 +69,43 @@ def active_node(bench: Bench, make_node: Callable[..., SegmentationNode]) -> Seg
     assert bench.transition("configure")
     assert bench.transition("activate")
     return node
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Serves a motion-JPEG stream on this machine: frame i of the film at i times the pause."""
+    import cv2
+    from ros_bags import picture
+
+    servers: list[http.server.ThreadingHTTPServer] = []
+
+    def start(count: int, pause: float = 0.0, broken: int | None = None) -> str:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                for index in range(count):
+                    jpeg = cv2.imencode(".jpg", picture(index, 96, 128)[..., ::-1])[1].tobytes()
+                    if index == broken:
+                        jpeg = os.urandom(len(jpeg))
+                    head = "--frame\r\nContent-Type: image/jpeg\r\n"
+                    head += f"Content-Length: {len(jpeg)}\r\n\r\n"
+                    try:
+                        self.wfile.write(head.encode() + jpeg + b"\r\n")
+                    except OSError:
+                        return
+                    time.sleep(pause)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}/video"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
