@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from e2ec_core.config import ModelConfig, from_dict, to_dict
+from e2ec_core.config import ModelConfig, model_config, to_dict
 
 FORMAT = "e2ec/1"
 
@@ -112,7 +112,7 @@ def read_checkpoint(path: str | Path) -> tuple[CheckpointInfo, dict[str, Tensor]
             "convert published weights with training/convert_checkpoint.py"
         )
     try:
-        config = from_dict(ModelConfig, json.loads(metadata["config"]))
+        config = model_config(json.loads(metadata["config"]))
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"weights file {str(path)!r} has a bad config: {error}") from error
     info = CheckpointInfo(

@@ -1,14 +1,13 @@
-"""Configuration of the model: frozen dataclasses and their JSON and YAML form."""
+"""Configuration of the model, and the plain form of configs for JSON and YAML."""
 
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
-T = TypeVar("T")
+from e2ec_core.settings import check, setting
+
 Preset = Literal["e2ec_dla34", "e2ec_lite"]
 InitialKind = Literal["learned", "octagon"]
 DeformationKind = Literal["global", "paper", "none"]
@@ -18,56 +17,77 @@ LabelOrigin = Literal["corner", "centre"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Architecture of one model.
+    """Architecture of one model; the text of each field says what it does."""
 
-    Attributes:
-        preset: `e2ec_dla34` (the paper's) or `e2ec_lite` (MobileNetV3, for CPUs).
-        class_names: names of the heatmap's classes, in channel order.
-        vertices: N, vertices of a contour; None takes the preset's (128, lite 64).
-        initial: how contours begin: `learned` at the centre (paper, section 3.1), or `octagon`
-            through extreme points (Deep Snake), the paper's baseline.
-        deformation: from initial to coarse contour: `global` as published (lite: as its own),
-            `paper` by the paper's text (hidden layer of 2 N, one ReLU), or `none`, which leaves
-            all moves to the evolutions' circular convolutions.
-        evolutions: number of contour evolutions after the coarse contour (published 3, paper 2; 0
-            for the fast E2EC*).
-        placement: how images are scaled to the network: `fit` (by the predictor's settings), or as
-            the published model was tested on a data set.
-        label_origin: what of the top-left pixel the labels' (0, 0) is taken for where images are
-            scaled to the network: its `corner`, as COCO defines it, so that outlines stay on their
-            pixels; or its `centre`, as the published model was trained: off by half a source px
-            less half an input px, which is undone in its contours.
-        amodal: True when trained on outlines that continue behind occluders (KINS).
-        components: find the visible parts of an object inside its box and give each a contour
-            (the paper's rows marked `*`, for Cityscapes).
-        unsplit_classes: classes whose objects keep one contour all the same; names that the model
-            does not have do not matter (Deep Snake: person and rider).
-    """
-
-    preset: Preset = "e2ec_lite"
-    class_names: tuple[str, ...] = field(default_factory=tuple)
-    vertices: int | None = None
-    initial: InitialKind = "learned"
-    deformation: DeformationKind = "global"
-    evolutions: int = 3
-    placement: PlacementRule = "fit"
-    label_origin: LabelOrigin = "corner"
-    amodal: bool = False
-    components: bool = False
-    unsplit_classes: tuple[str, ...] = ("person", "rider")
+    preset: Preset = setting(
+        "e2ec_lite",
+        "`e2ec_dla34` (the paper's) or `e2ec_lite` (MobileNetV3, for CPUs)",
+        choices=get_args(Preset),
+    )
+    class_names: tuple[str, ...] = setting((), "names of the heatmap's classes, in channel order")
+    vertices: int | None = setting(
+        None,
+        "N, vertices of a contour; null takes the preset's (128, lite 64)",
+        low=8,
+        high=4096,
+    )
+    initial: InitialKind = setting(
+        "learned",
+        "how contours begin: `learned` at the centre (paper, section 3.1), or `octagon` through "
+        "extreme points (Deep Snake), the paper's baseline",
+        choices=get_args(InitialKind),
+    )
+    deformation: DeformationKind = setting(
+        "global",
+        "from initial to coarse contour: `global` as published (lite: as its own), `paper` by the "
+        "paper's text (hidden layer of 2 N, one ReLU), or `none`, which leaves all moves to the "
+        "evolutions' circular convolutions",
+        choices=get_args(DeformationKind),
+    )
+    evolutions: int = setting(
+        3,
+        "contour evolutions after the coarse contour (published 3, paper 2; 0 for the fast E2EC*)",
+        low=0,
+        high=8,
+    )
+    placement: PlacementRule = setting(
+        "fit",
+        "how images are scaled to the network: `fit` (by the predictor's settings), or as the "
+        "published model was tested on a data set",
+        choices=get_args(PlacementRule),
+    )
+    label_origin: LabelOrigin = setting(
+        "corner",
+        "what of the top-left pixel the labels' (0, 0) is taken for where images are scaled to "
+        "the network: its `corner`, as COCO defines it, so that outlines stay on their pixels; or "
+        "its `centre`, as the published model was trained: off by half a source px less half an "
+        "input px, which is undone in its contours",
+        choices=get_args(LabelOrigin),
+    )
+    amodal: bool = setting(False, "trained on outlines that continue behind occluders (KINS)")
+    components: bool = setting(
+        False,
+        "find the visible parts of an object inside its box and give each a contour (the paper's "
+        "rows marked *, for Cityscapes)",
+    )
+    unsplit_classes: tuple[str, ...] = setting(
+        ("person", "rider"),
+        "classes whose objects keep one contour all the same; names that the model does not have "
+        "do not matter (Deep Snake: person and rider)",
+    )
 
     def __post_init__(self) -> None:
-        if self.preset not in typing.get_args(Preset):
-            choices = ", ".join(typing.get_args(Preset))
-            raise ValueError(f"preset {self.preset!r} is unknown; choose one of {choices}")
+        check(self)
+        for name in ("class_names", "unsplit_classes"):
+            names = getattr(self, name)
+            if not isinstance(names, tuple) or not all(isinstance(item, str) for item in names):
+                raise ValueError(f"{name} is {names!r}; give a list of names")
+        if self.vertices is not None and not isinstance(self.vertices, int):
+            raise ValueError(f"vertices is {self.vertices!r}; give a whole number")
         if self.preset == "e2ec_lite" and self.deformation == "paper":
             raise ValueError("deformation 'paper' is not for e2ec_lite; choose global or none")
         if not self.class_names:
             raise ValueError("class_names is empty; name at least one class")
-        if self.vertices is not None and self.vertices < 8:
-            raise ValueError(f"vertices is {self.vertices}; a contour needs at least 8")
-        if not 0 <= self.evolutions <= 8:
-            raise ValueError(f"evolutions is {self.evolutions}; choose 0 to 8")
 
     @property
     def unsplit_ids(self) -> tuple[int, ...]:
@@ -82,7 +102,7 @@ class ModelConfig:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain form of a config dataclass, fit for JSON and YAML (tuples become lists)."""
+    """Makes the plain form of a config dataclass, fit for JSON and YAML; tuples become lists."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -92,59 +112,16 @@ def to_dict(config: Any) -> dict[str, Any]:
     return {key: plain(value) for key, value in dataclasses.asdict(config).items()}
 
 
-def from_dict(cls: type[T], values: Any, where: str = "") -> T:
-    """Builds the config dataclass `cls` from its plain form; unknown keys are errors.
+def model_config(values: Any) -> ModelConfig:
+    """Builds the config of a model from its plain form, which weights files hold as JSON.
 
     Raises:
-        ValueError: naming the key that is unknown or missing, or the value that does not fit.
+        ValueError: it is no mapping, a key is unknown, or a value does not fit.
     """
     if not isinstance(values, dict):
-        raise ValueError(
-            f"{where[:-1] or cls.__name__} is {values!r}; it must be a mapping of settings"
-        )
-    hints = typing.get_type_hints(cls)
-    fields = {item.name: item for item in dataclasses.fields(cls) if item.init}  # type: ignore[arg-type]
-    if unknown := sorted(set(map(str, values)) - set(fields)):
-        raise ValueError(
-            f"unknown key {where}{unknown[0]!r}; {cls.__name__} knows {', '.join(sorted(fields))}"
-        )
-    for name, item in fields.items():
-        has_default = (item.default, item.default_factory) != (dataclasses.MISSING,) * 2
-        if name not in values and not has_default:
-            raise ValueError(f"key {where}{name!r} is missing; {cls.__name__} needs it")
-    return cls(**{k: _convert(hints[k], v, f"{where}{k}.") for k, v in values.items()})
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return from_dict(hint, value, where)
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
-        return _convert(hint, value, where)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{where[:-1]} is {value!r}; it must be a list")
-        return tuple(_convert(typing.get_args(hint)[0], item, where) for item in value)
-    if hint is float:
-        value = _as_float(value)
-    if hint in (int, float, bool, str) and (
-        not isinstance(value, hint) or (hint is int and isinstance(value, bool))
-    ):
-        raise ValueError(f"{where[:-1]} is {value!r}; it must be {hint.__name__}")
-    if origin is Literal and value not in typing.get_args(hint):
-        choices = ", ".join(map(repr, typing.get_args(hint)))
-        raise ValueError(f"{where[:-1]} is {value!r}; choose one of {choices}")
-    return value
-
-
-def _as_float(value: Any) -> Any:
-    """Whole numbers as floats, and "3e-4", which YAML 1.1 reads as text; others as they are."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return value
+        raise ValueError(f"config is {values!r}; it must be a mapping of settings")
+    known = {item.name for item in dataclasses.fields(ModelConfig)}
+    if unknown := sorted(set(map(str, values)) - known):
+        raise ValueError(f"unknown key {unknown[0]!r}; a model has {', '.join(sorted(known))}")
+    made: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return ModelConfig(**made)

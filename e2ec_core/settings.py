@@ -41,6 +41,10 @@ class Setting:
         """Whether a value of the right type is in range and among the choices; NaN never is."""
         if self.choices and value not in self.choices:
             return False
+        if self.low is None and self.high is None:
+            return True
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
         above = self.low is None or value >= self.low
         return above and (self.high is None or value <= self.high)
 

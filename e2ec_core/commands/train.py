@@ -48,9 +48,10 @@ def train(config: TrainConfig, *, resume: bool) -> int:
         trainer.run()
     except NonFiniteLoss as error:
         raise ValueError(str(error)) from error
-    except KeyboardInterrupt:
-        print("train: stopped; go on with --resume", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"train: {stopped or 'stopped; go on with --resume'}", file=sys.stderr)
+        return getattr(stopped, "exit_status", 130)
     finally:
         part_processes()
     if trainer.process.is_first:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from e2ec_core.config import ModelConfig, from_dict
+from e2ec_core.config import ModelConfig
 from e2ec_core.data.class_names import DatasetName
 from e2ec_core.geometry import AlignmentMode
 from e2ec_core.learning.augment import AugmentConfig
@@ -223,35 +220,3 @@ class TrainConfig:
                 raise ValueError(
                     f"multi_scale has {size}; give heights and widths, multiples of 32"
                 )
-
-
-# For now beside `e2ec_core.commands.options.read_config`, which takes its place.
-def read_train_config(path: str | Path, overrides: dict[str, Any] | None = None) -> TrainConfig:
-    """Reads a YAML file into a `TrainConfig`.
-
-    Args:
-        path: the file.
-        overrides: values by dotted key, e.g. `{"optimizer.lr": 1e-4}`, that replace the file's.
-
-    Raises:
-        ValueError: the file is missing or no mapping, a key is unknown, or a value does not fit.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"config {str(path)!r} does not exist; see config/training/")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"config {str(path)!r} is not YAML: {reason}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"config {str(path)!r} must be a mapping of settings")
-    for key, value in (overrides or {}).items():
-        *parents, last = key.split(".")
-        target = values
-        for parent in parents:
-            target = target.setdefault(parent, {})
-            if not isinstance(target, dict):
-                raise ValueError(f"setting {key!r} leads nowhere: {parent!r} is {target!r}")
-        target[last] = value
-    return from_dict(TrainConfig, values)

@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from e2ec_core.learning.config import read_train_config
+from e2ec_core.commands.options import read_config
+from e2ec_core.learning.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,10 @@ def ablation(load_script: Callable[[str], ModuleType]) -> ModuleType:
 def test_every_row_is_a_run_of_its_own(ablation: ModuleType) -> None:
     rows = {row.name: row for table in ablation.TABLES.values() for row in table.values()}
     configs = {
-        name: read_train_config(ablation.CONFIG, dict(row.settings)) for name, row in rows.items()
+        name: read_config(
+            TrainConfig, ablation.CONFIG, [f"--{k}={v}" for k, v in row.settings.items()]
+        )
+        for name, row in rows.items()
     }
     assert len(set(map(repr, configs.values()))) == len(rows) == 10
     assert configs["baseline"].model.initial == "octagon"

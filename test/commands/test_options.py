@@ -10,6 +10,7 @@ import yaml
 
 from e2ec_core.commands.options import read_config
 from e2ec_core.config import to_dict
+from e2ec_core.data.class_names import CLASS_NAMES
 from e2ec_core.learning.config import TrainConfig
 
 MINIMAL: dict[str, Any] = {
@@ -89,6 +90,9 @@ def test_yaml_s_exponents_without_a_point_are_numbers(tmp_path: Path) -> None:
         ({"qqq": 3}, "unknown setting 'qqq'; --help lists the settings"),
         ({"train": [{"images": "b"}]}, "setting 'train.annotations' is missing; give it"),
         ({"train": {"images": "b"}}, "it must be a list"),
+        ({"optimizer": {"ema": 1.0}}, "ema is 1.0; give 0 to below 1"),
+        ({"augment": {"size": [64, 70]}}, "multiples of 32"),
+        ({"model": {"class_names": []}}, "class_names is empty"),
         ({"train": []}, "train is empty; name at least one set of labelled images"),
         ({"validation": 3}, "validation is 3; it must be a mapping of settings, or null"),
         ({"epochs": "many"}, "epochs is 'many'; it must be int"),
@@ -151,6 +155,20 @@ def test_a_missing_file_and_broken_yaml_are_named(tmp_path: Path) -> None:
         read_config(TrainConfig, tmp_path / "none.yaml")
     with pytest.raises(ValueError, match=r"run\.yaml' is not YAML.*line 1"):
         _read(tmp_path, "model: [1, 2")
+
+
+def test_every_shipped_config_can_be_read(repo_dir: Path) -> None:
+    paths = sorted((repo_dir / "config" / "training").glob("*.yaml"))
+    assert paths
+    configs = [read_config(TrainConfig, path) for path in paths]
+    made = {f"{config.output}/model.safetensors" for config in configs}
+    made.add("runs/ablation/detector/model.safetensors")  # by benchmarks/ablation.py --prepare
+    for path, config in zip(paths, configs, strict=True):
+        if config.start and config.start not in made:
+            assert (repo_dir / config.start).is_file(), path
+        for source in config.train:  # classes in the order of the published checkpoints
+            if source.format != "coco":
+                assert config.model.class_names == CLASS_NAMES[source.format], path
 
 
 def test_a_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from e2ec_core.config import from_dict
 from e2ec_core.learning.config import TrainConfig
+from run_config import make_run
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def tiny_run(shapes_dir: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
             "validate_every": 0,
             "tensorboard": False,
         }
-        return from_dict(TrainConfig, values | changes)
+        return make_run(values | changes)
 
     return make
 

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from e2ec_core.checkpoint import CheckpointInfo
-from e2ec_core.config import from_dict
 from e2ec_core.data.coco import read_coco, read_content
 from e2ec_core.evaluation import CocoEvaluator
 from e2ec_core.evaluation.ground_truth import restrict_ground_truth
 from e2ec_core.image_files import read_image
 from e2ec_core.inference import Predictor, PredictorSettings
-from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.trainer import Trainer
+from run_config import make_run
 
 EPOCHS = 90
 
@@ -59,7 +58,7 @@ def test_objects_cut_in_two_are_found_whole(
         "tensorboard": False,
         "validate_every": 0,
     }
-    trainer = Trainer(from_dict(TrainConfig, values))
+    trainer = Trainer(make_run(values))
     trainer.run()
     predictor = Predictor(
         trainer.model,

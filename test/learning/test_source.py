@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
+from e2ec_core.commands.options import read_config
 from e2ec_core.data.coco import CocoDataset, Instance, read_coco
 from e2ec_core.geometry import Polygon, signed_area
-from e2ec_core.learning.config import DataConfig, TrainConfig, read_train_config
+from e2ec_core.learning.config import DataConfig, TrainConfig
 from e2ec_core.learning.source import load_data, load_labels, make_views, split_names
 from e2ec_core.learning.targets import Targets
 
@@ -131,16 +131,10 @@ def test_contours_end_at_the_border(still: TrainConfig, shapes_dir: Path) -> Non
     assert _targets(still, shapes_dir, (_bar(90, 100),), border=4.0).boxes[0, 2] == 156
 
 
-def _published_flags(path: Path) -> dict[str, Any]:
-    """The settings that a config's comment names for training as published."""
+def _published_flags(path: Path) -> list[str]:
+    """The options that a config's comment names for training as published."""
     comment = path.read_text().split("Training as published:\n")[1].split("model:")[0]
-    words = shlex.split(comment.replace("#", "").replace("\\", ""))
-    keys, values = words[::2], words[1::2]
-    assert all(key.startswith("--") for key in keys)
-    return {
-        key.removeprefix("--"): yaml.safe_load(value)
-        for key, value in zip(keys, values, strict=True)
-    }
+    return shlex.split(comment.replace("#", "").replace("\\", ""))
 
 
 @pytest.mark.parametrize("name", ["kins", "sbd", "cityscapes", "coco", "coco_sgd"])
@@ -148,7 +142,9 @@ def test_every_config_tells_how_to_train_as_published(
     repo_dir: Path, shapes_dir: Path, name: str
 ) -> None:
     path = repo_dir / "config" / "training" / f"{name}.yaml"
-    ours, published = read_train_config(path), read_train_config(path, _published_flags(path))
+    ours, published = (
+        read_config(TrainConfig, path, words) for words in ([], _published_flags(path))
+    )
     data: CocoDataset = read_coco(shapes_dir / "instances.json", shapes_dir / "images")
     for config, rules in ((ours, ("monotone", "each")), (published, ("published", "each"))):
         views = make_views(config, [data])

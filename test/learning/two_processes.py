@@ -6,16 +6,17 @@ import sys
 from pathlib import Path
 
 import torch
+import yaml
 from torch import Tensor, nn
 
-from e2ec_core.learning.config import read_train_config
 from e2ec_core.learning.distributed import part_processes, synchronise_norms
 from e2ec_core.learning.trainer import Trainer
+from run_config import make_run
 
 
 def train(config_path: Path) -> Trainer:
     """A run without dropout, whose masks depend on how the batch is cut."""
-    trainer = Trainer(read_train_config(config_path))
+    trainer = Trainer(make_run(yaml.safe_load(config_path.read_text())))
     for module in trainer.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
