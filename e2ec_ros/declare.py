@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +19,7 @@ from rclpy.parameter import Parameter
 from e2ec_ros.parameters import CHANGE_HELP, Change, ParameterSpec, Value, specs
 
 T = TypeVar("T")
+_TOGETHER = "values that exclude each other"
 
 # The changes that each state of a node allows.
 ALLOWED: dict[Change, frozenset[Change]] = {
@@ -52,7 +52,11 @@ class DeclaredParameters(Generic[T]):
         self._specs = {spec.name: spec for spec in specs(kind).values()}
         self._state = state
         values = {field: self._declare(node, spec) for field, spec in specs(kind).items()}
-        self.value: T = kind(**values)
+        self._kind, self._values = kind, values
+        try:
+            self.value: T = kind(**values)
+        except ValueError as error:  # possible alone, but not together
+            self.problems[_TOGETHER], self.value = str(error), kind()
         _warn_of_unknown(node, list(self._specs))
         node.add_on_set_parameters_callback(self._judge)
         self._has_post_set = hasattr(node, "add_post_set_parameters_callback")  # not on Humble
@@ -92,32 +96,35 @@ class DeclaredParameters(Generic[T]):
         try:
             for item in changed:
                 if item.name in self._specs:  # others are ROS's own, such as use_sim_time
-                    self._check(self._specs[item.name], item.value)
+                    self._require_changeable(self._specs[item.name])
+            self._kind(**self._values_with(changed))
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if not self._has_post_set:
             self._take(changed)
         return SetParametersResult(successful=True)
 
-    def _check(self, spec: ParameterSpec, value: object) -> None:
+    def _require_changeable(self, spec: ParameterSpec) -> None:
         if spec.change not in ALLOWED[self._state()]:
             raise ValueError(
                 f"parameter {spec.name} cannot change now: {spec.reason}; "
                 f"{CHANGE_HELP[spec.change]}"
             )
-        spec.accept(value)
 
-    def _take(self, changed: Sequence[Parameter[Any]]) -> None:
-        """Makes accepted values the current ones."""
-        values = {
+    def _values_with(self, changed: Sequence[Parameter[Any]]) -> dict[str, Value]:
+        """The current values with some of them replaced; raises ValueError as `accept` does."""
+        return self._values | {
             self._fields[item.name]: self._specs[item.name].accept(item.value)
             for item in changed
             if item.name in self._specs
         }
-        for item in changed:
-            self.problems.pop(item.name, None)
-        # replace() is generic over dataclasses, which T is by contract.
-        self.value = replace(self.value, **values)  # type: ignore[type-var]
+
+    def _take(self, changed: Sequence[Parameter[Any]]) -> None:
+        """Makes accepted values the current ones."""
+        self._values = self._values_with(changed)
+        self.value = self._kind(**self._values)
+        for name in (_TOGETHER, *(item.name for item in changed)):
+            self.problems.pop(name, None)
 
 
 def _warn_of_unknown(node: Node, names: list[str]) -> None:

@@ -14,8 +14,7 @@ from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.resources import SHIPPED_WEIGHTS, resource
 
 if TYPE_CHECKING:
-    from e2ec_core.contours import Stage
-    from e2ec_core.inference.predictor import Precision, Predictor, PredictorSettings
+    from e2ec_core.inference.predictor import Precision, Predictor
 
 
 def load_predictor(parameters: NodeParameters) -> Predictor:
@@ -36,24 +35,10 @@ def load_predictor(parameters: NodeParameters) -> Predictor:
         parameters.weights or resource(SHIPPED_WEIGHTS),
         device=parameters.device,
         precision=cast("Precision", parameters.precision),
-        settings=predictor_settings(parameters),
+        settings=parameters.predictor_settings(),
     )
     predictor.warm_up()
     return predictor
-
-
-def predictor_settings(parameters: NodeParameters) -> PredictorSettings:
-    """The live part of the parameters, as the predictor takes it."""
-    from e2ec_core.inference.predictor import PredictorSettings
-
-    return PredictorSettings(
-        score_threshold=parameters.score_threshold,
-        max_instances=parameters.max_instances,
-        nms_iou=parameters.nms_iou,
-        stage=cast("Stage", parameters.stage),
-        short_side=parameters.short_side,
-        long_side=parameters.long_side,
-    )
 
 
 def describe_model(predictor: Predictor, precision: str) -> ModelDescription:

@@ -6,7 +6,10 @@ import array
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
+
+from e2ec_core.predictor_settings import PredictorSettings
+from e2ec_core.settings import settings_of
 
 from e2ec_ros import value_range
 
@@ -130,6 +133,19 @@ def parameter(
     return field(default=default, metadata={"spec": spec})
 
 
+def shared(kind: type, name: str) -> Any:
+    """A parameter, live, that is declared as a setting of the library's dataclass `kind`."""
+    declared = settings_of(kind)[name]
+    return parameter(
+        name,
+        getattr(kind, name),
+        declared.text,
+        minimum=declared.low,
+        maximum=declared.high,
+        choices=declared.choices,
+    )
+
+
 def specs(kind: type) -> dict[str, ParameterSpec]:
     """The parameters of a parameter dataclass by its field names, in order."""
     return {item.name: item.metadata["spec"] for item in fields(kind)}
@@ -174,43 +190,12 @@ class NodeParameters:
         minimum=0,
         maximum=256,
     )
-    score_threshold: float = parameter(
-        "score_threshold",
-        0.3,
-        "Instances below this confidence are left out.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    max_instances: int = parameter(
-        "max_instances", 32, "Most instances reported per image.", minimum=1, maximum=200
-    )
-    nms_iou: float = parameter(
-        "nms_iou",
-        0.7,
-        "Of two instances of a class whose boxes overlap this much, the better one stays; 1: all.",
-        minimum=0.01,
-        maximum=1.0,
-    )
-    stage: str = parameter(
-        "stage",
-        "final",
-        "Contour to report; earlier stages are faster and coarser.",
-        choices=("initial", "coarse", "final"),
-    )
-    short_side: int = parameter(
-        "short_side",
-        384,
-        "The image is scaled until its short side has at least this many px ...",
-        minimum=32,
-        maximum=4096,
-    )
-    long_side: int = parameter(
-        "long_side",
-        512,
-        "... and its long side at least this many px.",
-        minimum=0,
-        maximum=8192,
-    )
+    score_threshold: float = shared(PredictorSettings, "score_threshold")
+    max_instances: int = shared(PredictorSettings, "max_instances")
+    nms_iou: float = shared(PredictorSettings, "nms_iou")
+    stage: str = shared(PredictorSettings, "stage")
+    short_side: int = shared(PredictorSettings, "short_side")
+    long_side: int = shared(PredictorSettings, "long_side")
     image_transport: str = parameter(
         "image_transport",
         "raw",
@@ -283,6 +268,18 @@ class NodeParameters:
         "Markers of raw images are undistorted; auto: rectified if the topic is `image_rect...`.",
         choices=("auto", "raw", "rectified"),
     )
+
+    def __post_init__(self) -> None:
+        self.predictor_settings()
+
+    def predictor_settings(self) -> PredictorSettings:
+        """The live settings of the predictor.
+
+        Raises:
+            ValueError: values that are possible alone but not together.
+        """
+        names = settings_of(PredictorSettings)
+        return PredictorSettings(**{name: getattr(self, name) for name in names})
 
 
 def check_intrinsics(value: Value) -> None:

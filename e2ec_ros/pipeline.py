@@ -19,7 +19,6 @@ from e2ec_ros.messages import (
     contour_array,
     pipeline_delay,
 )
-from e2ec_ros.model import predictor_settings
 from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.outputs import Outputs
 from e2ec_ros.parameters import NodeParameters
@@ -127,6 +126,6 @@ class Pipeline:
         return contour_array(prediction.contours, self._model, timing, message.header)
 
     def _predict(self, image_rgb: RgbImage, parameters: NodeParameters) -> Prediction:
-        self._predictor.settings = predictor_settings(parameters)
+        self._predictor.settings = parameters.predictor_settings()
         found = self._predictor(image_rgb)
         return replace(found, contours=clip_to_image(found.contours))

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 
 from e2ec_core.data.coco import CocoDataset, Instance, read_coco
 from e2ec_core.geometry import contour_to_mask
-from e2ec_core.inference.predictor import PredictorSettings, place, to_image_px
+from e2ec_core.inference import PredictorSettings
+from e2ec_core.inference.predictor import place, to_image_px
 from e2ec_core.inference.preprocess import place_image
 from e2ec_core.learning.augment import AugmentConfig, make_view
 from e2ec_core.learning.targets import TargetSettings, make_targets

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from e2ec_core.convert import convert_checkpoint
-from e2ec_core.inference.predictor import Predictor, PredictorSettings
+from e2ec_core.inference import Predictor, PredictorSettings
 
 
 def test_a_converted_checkpoint_predicts_the_published_contours(

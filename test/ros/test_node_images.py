@@ -76,7 +76,7 @@ def activate(bench: Bench) -> None:
 
 def predicted(rgb: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     """What the library finds without ROS, with the settings of the node under test."""
-    from e2ec_core.inference.predictor import Predictor, PredictorSettings
+    from e2ec_core.inference import Predictor, PredictorSettings
     from e2ec_ros.resources import SHIPPED_WEIGHTS, resource
 
     settings = PredictorSettings(**SIZES)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from e2ec_core.predictor_settings import PredictorSettings
 from e2ec_ros.parameters import CameraParameters, NodeParameters, ParameterSpec, specs, table
 
 
@@ -26,10 +27,12 @@ def test_every_default_is_accepted_and_every_parameter_explained(kind: type) -> 
 
 
 def test_the_defaults_are_those_of_the_library() -> None:
-    from e2ec_core.inference.predictor import PredictorSettings
-    from e2ec_ros.model import predictor_settings
+    assert NodeParameters().predictor_settings() == PredictorSettings()
 
-    assert predictor_settings(NodeParameters()) == PredictorSettings()
+
+def test_sides_that_cannot_go_together_are_named() -> None:
+    with pytest.raises(ValueError, match="short_side is 4096 and long_side 8192"):
+        NodeParameters(short_side=4096, long_side=8192)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
