@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeVar
 
 from e2ec_core.predictor_settings import PredictorSettings
 from e2ec_core.settings import settings_of
-
 from e2ec_ros import value_range
 
 Change = Literal["live", "inactive", "unconfigured", "start"]
