@@ -121,12 +121,12 @@ def train(folder: Path, output: Path, settings: Mapping[str, Any], seed: int) ->
     labels = scenes / "annotations" / "instances_train.json"
     given = {
         "train": f"[{{format: kins, annotations: {labels}, images: {scenes}/train}}]",
-        "start": output / "detector" / "model.safetensors",
+        "start": output / "detector" / "detector.safetensors",
         "output": folder,
         "seed": seed,
     }
     words = [w for key, value in (given | dict(settings)).items() for w in (f"--{key}", value)]
-    resume = ["--resume"] if (folder / "last.pt").exists() else []
+    resume = ["--resume" if (folder / "last.pt").exists() else "--overwrite"]
     command("train.py", "--config", CONFIG, *resume, *words)
     (folder / "done").touch()
 
@@ -149,7 +149,7 @@ def measure(folder: Path, output: Path) -> list[dict[str, Any]]:
         scenes = output / "scenes"
         labels = ["--annotations", scenes / "annotations" / "instances_test.json"]
         labels += ["--images", scenes / "test", "--format", "kins", "--boundary"]
-        weights = ["--weights", folder / "model.safetensors", "--long-side", max(SIZE)]
+        weights = ["--weights", folder / f"{folder.name}.safetensors", "--long-side", max(SIZE)]
         command("evaluate.py", *labels, *weights, "--output", result)
     stages: list[dict[str, Any]] = json.loads(result.read_text())
     return stages

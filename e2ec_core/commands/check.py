@@ -29,8 +29,9 @@ from e2ec_core.data.class_names import CLASS_NAMES
 from e2ec_core.data.coco import CocoDataset
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.learning.config import DataConfig, TrainConfig
-from e2ec_core.learning.source import load_labels, make_views
-from e2ec_core.learning.views import Sample
+from e2ec_core.learning.source import load_labels
+from e2ec_core.learning.samples import Samples
+from e2ec_core.learning.training_views import TrainingViews, ViewKey
 
 
 def main(words: Sequence[str]) -> int:
@@ -81,22 +82,22 @@ def _check(source: DataConfig, number: int, run: TrainConfig | None, options: An
 
 def write_pictures(data: CocoDataset, config: TrainConfig, folder: Path, count: int) -> None:
     """Draws views as a run's network sees them."""
-    views = make_views(config, [data])
+    views = TrainingViews([data], config)
     folder.mkdir(parents=True, exist_ok=True)
     chosen = np.linspace(0, len(views) - 1, min(count, len(views))).round().astype(int)
     for index in chosen.tolist():
-        picture = draw_sample(views[index], data.class_names)
+        picture = draw_sample(views[ViewKey(index)], data.class_names)
         path = folder / f"{data.images[index].path.stem}.png"
         write_file(path, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
     print(f"{len(chosen)} pictures in {folder}")
 
 
-def draw_sample(sample: Sample, class_names: tuple[str, ...]) -> np.ndarray:
+def draw_sample(sample: Samples, class_names: tuple[str, ...]) -> np.ndarray:
     """Draws a view with its aligned contours, uint8 RGB [H, W, 3].
 
     A circle marks the first vertex, small dots the key vertices, a cross the centre's cell.
     """
-    targets = sample.targets
+    targets = sample._make(value.numpy() for value in sample)
     contours = Contours(
         vertices=targets.contours[targets.valid] - np.float32(0.5),
         scores=np.ones(int(targets.valid.sum()), np.float32),
@@ -104,7 +105,7 @@ def draw_sample(sample: Sample, class_names: tuple[str, ...]) -> np.ndarray:
         stage="final",
         image_size=(sample.image.shape[0], sample.image.shape[1]),
     )
-    picture = draw_contours(sample.image, contours, class_names, line_width=1, fill=0.2)
+    picture = draw_contours(targets.image, contours, class_names, line_width=1, fill=0.2)
     drawn = np.ascontiguousarray(picture)
     for slot in np.flatnonzero(targets.valid):
         ring = np.round(targets.contours[slot]).astype(int)

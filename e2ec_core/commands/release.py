@@ -1,6 +1,6 @@
 """Puts a trained run's weights into the file that ships, with its model card inside and beside it.
 
-e2ec release runs/lite_coco/model.safetensors weights/e2ec_lite.safetensors --overwrite
+e2ec release runs/lite_coco/lite_coco.safetensors weights/e2ec_lite.safetensors --overwrite
     --card weights/card.yaml --evaluation benchmarks/lite_coco.json
 """
 

@@ -24,6 +24,7 @@ def main(words: Sequence[str]) -> int:
     line = CommandLine("train", __doc__, usage="--config FILE [--resume] [--SETTING VALUE ...]")
     line.add_config(required=True)
     line.add("--resume", action="store_true", help="go on with the run in its folder")
+    line.add("--overwrite", action="store_true", help="replace the run in the folder")
     line.add("--processes", type=int, default=1, help="train on so many GPUs of this machine")
     line.add_settings(TrainConfig)
     options = line.parse(words)
@@ -32,28 +33,29 @@ def main(words: Sequence[str]) -> int:
         raise ValueError(f"processes is {options.processes}; give 1 or more")
     if options.processes > 1 and "WORLD_SIZE" not in os.environ:
         return launch(options.processes, ["train", *words])
-    return train(config, resume=options.resume)
+    return train(config, resume=options.resume, overwrite=options.overwrite)
 
 
-def train(config: TrainConfig, *, resume: bool) -> int:
+def train(config: TrainConfig, *, resume: bool, overwrite: bool) -> int:
     """Trains in this process, together with those that were started beside it."""
     # Imported late, so that --help and wrong settings need no second.
     from e2ec_core.learning.distributed import part_processes
-    from e2ec_core.learning.trainer import NonFiniteLoss, Trainer
+    from e2ec_core.learning.trainer import Interrupted, NonFiniteLoss, Trainer
 
     try:
-        trainer = Trainer(config)
-        if resume:
-            trainer.resume()
+        trainer = Trainer(config, resume=resume, overwrite=overwrite)
         trainer.run()
     except NonFiniteLoss as error:
         raise ValueError(str(error)) from error
-    except KeyboardInterrupt as stopped:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"train: {stopped or 'stopped; go on with --resume'}", file=sys.stderr)
-        return getattr(stopped, "exit_status", 130)
+    except Interrupted as stopped:
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(f"train: {stopped}", file=sys.stderr)
+        return stopped.exit_status
+    except KeyboardInterrupt:
+        print("train: stopped without saving this step", file=sys.stderr)
+        return 130
     finally:
         part_processes()
     if trainer.process.is_first:
-        print(f"weights: {trainer.output / 'model.safetensors'}")
+        print(f"weights: {trainer.folder.weights}")
     return 0

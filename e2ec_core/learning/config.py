@@ -11,7 +11,7 @@ from e2ec_core.data.class_names import DatasetName
 from e2ec_core.geometry import AlignmentMode
 from e2ec_core.learning.augment import AugmentConfig
 from e2ec_core.learning.losses import LastStageLoss, LossWeights
-from e2ec_core.learning.start import StartPart
+from e2ec_core.learning.start_weights import StartPart
 from e2ec_core.settings import check, setting
 
 _REQUIRED: Any = dataclasses.MISSING
@@ -196,6 +196,9 @@ class TrainConfig:
     tensorboard: bool = setting(True, "write metrics for TensorBoard too, where it is installed")
     seed: int = setting(0, "of everything random", low=0, high=2**63 - 1)
     workers: int = setting(1, "processes that draw views", low=0)
+    image_cache: int = setting(
+        256, "megabytes of decoded images that each of them keeps; 0 keeps none", low=0
+    )
     threads: int = setting(
         0, "CPU threads of the training process; 0 leaves the choice to PyTorch", low=0, high=256
     )

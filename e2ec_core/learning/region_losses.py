@@ -32,21 +32,20 @@ def read_masks(masks: Tensor, boxes: Tensor, points: Tensor) -> Tensor:
     return read.view(batch, slots, count)
 
 
-def frame_points(frame: Tensor, cells: int, *, jitter: bool | Tensor = False) -> Tensor:
+def frame_points(frame: Tensor, cells: int, *, jitter: Tensor | None = None) -> Tensor:
     """Grid over a frame, [B, K, cells * cells, 2] input px, row by row.
 
     Args:
         frame: [B, K, 4] xyxy, input px.
         cells: points per side; they lie at the centres of equal cells.
-        jitter: move each point anywhere in its cell; a tensor in 0..1, [B, K, cells * cells, 2],
-            says where.
+        jitter: where in its cell each point lies, [B, K, cells * cells, 2] in 0..1; None puts it
+            in the middle.
     """
     steps = (torch.arange(cells, device=frame.device, dtype=frame.dtype) + 0.5) / cells
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     unit = torch.stack([x, y], dim=-1).view(-1, 2).expand(*frame.shape[:2], -1, -1)
-    if jitter is not False:
-        place = jitter if isinstance(jitter, Tensor) else torch.rand_like(unit)
-        unit = unit + (place - 0.5) / cells
+    if jitter is not None:
+        unit = unit + (jitter - 0.5) / cells
     low, high = frame[:, :, None, :2], frame[:, :, None, 2:]
     return low + unit * (high - low)
 
@@ -87,7 +86,7 @@ def contour_iou_loss(
     *,
     cells: int = IOU_CELLS,
     softness: float = 0.03,
-    jitter: bool | Tensor = True,
+    jitter: Tensor | None = None,
     counts: Counts | None = None,
 ) -> Tensor:
     """1 - IoU of the contour's softened inside with the true mask, at random points of the frame.

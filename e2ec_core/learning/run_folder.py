@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,8 @@ class RunFolder:
     * `metrics.jsonl`: a line per logged step, epoch and validation; `step` counts finished steps.
     * `tensorboard/`: the same numbers, where TensorBoard is installed.
     * `last.pt`: everything that resuming needs.
-    * `model.safetensors`, `best.safetensors`: the last weights, and those of the best validation.
+    * `RUN.safetensors`, `RUN_best.safetensors`: the last weights, and those of the best
+      validation, by the folder's name.
     * `pictures/epoch_0010/`: validation images with contours.
     * `nonfinite.json`: images and loss terms of the step that stopped the run.
 
@@ -40,6 +44,28 @@ class RunFolder:
         self.config, self.writes = config, writes
         self.path = Path(config.output)
         self._board: Any = None
+
+    @property
+    def weights(self) -> Path:
+        """File of the last weights."""
+        return self._weights()
+
+    def _weights(self, *, best: bool = False) -> Path:
+        return self.path / f"{self.path.resolve().name}{'_best' * best}.safetensors"
+
+    def refuse_a_run(self) -> None:
+        """Keeps a new run from writing over another one.
+
+        Raises:
+            ValueError: the folder holds a state, weights or metrics of a run.
+        """
+        names = ("last.pt", "metrics.jsonl", self._weights().name, self._weights(best=True).name)
+        for path in (self.path / name for name in names):
+            if path.is_file() and path.stat().st_size:
+                raise ValueError(
+                    f"{str(self.path)!r} holds a run ({path.name}): go on with --resume, replace "
+                    "it with --overwrite, or give another output"
+                )
 
     def open(self, finished_steps: int, *, epochs: int = 0, validated: int = 0) -> None:
         """Writes the config and drops metrics that will be written again.
@@ -79,7 +105,8 @@ class RunFolder:
         """
         if not self.writes:
             return
-        with (self.path / "metrics.jsonl").open("a") as file:
+        path = self.path / "metrics.jsonl"
+        with _told(path), path.open("a") as file:
             file.write(json.dumps({"step": step} | record) + "\n")
         if self._board is not None:
             for name, value in record.items():
@@ -91,29 +118,36 @@ class RunFolder:
         if not self.writes:
             return
         partial = self.path / "last.pt.part"
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path / "last.pt")
+        with _told(self.path / "last.pt", partial):
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path / "last.pt")
 
     def load_state(self, device: torch.device) -> dict[str, Any]:
         """Reads `last.pt`.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is none, or it is damaged.
         """
         path = self.path / "last.pt"
         if not path.is_file():
             raise ValueError(f"{str(path)!r} does not exist; start the run without --resume")
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            raise ValueError(
+                f"{str(path)!r} is damaged; start the run with --overwrite"
+            ) from error
         return state
 
-    def save_weights(self, name: str, model: nn.Module) -> None:
-        """Writes weights to use, `NAME.safetensors`."""
+    def save_weights(self, model: nn.Module, *, best: bool = False) -> None:
+        """Writes weights to use: the last ones, or the best."""
         if self.writes:
-            path = self.path / f"{name}.safetensors"
-            save_checkpoint(path, model, self.config.model, dtype=torch.float32)
+            path = self._weights(best=best)
+            with _told(path):
+                save_checkpoint(path, model, self.config.model, dtype=torch.float32)
 
     def save_picture(self, epoch: int, name: str, image_rgb: NDArray[np.uint8]) -> None:
         """Writes a picture, uint8 [H, W, 3] RGB, as JPEG."""
@@ -132,8 +166,29 @@ class RunFolder:
 
     def _replace(self, name: str, text: str) -> None:
         partial = self.path / f"{name}.part"
-        partial.write_text(text)
-        partial.replace(self.path / name)
+        with _told(self.path / name, partial):
+            partial.write_text(text)
+            partial.replace(self.path / name)
+
+
+@contextmanager
+def _told(path: Path, partial: Path | None = None) -> Iterator[None]:
+    """Names the file that cannot be written, and removes what was written of it.
+
+    Raises:
+        OSError: the disk is full or the like; PyTorch tells it as a RuntimeError.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        kept = "; the old file is as it was" if path.exists() else ""
+        reason = f"cannot be written ({cause.strerror}){kept}"
+        raise OSError(f"{str(path)!r} {reason}; free some space and go on") from None
 
 
 def _finished(line: str, steps: int, epochs: int, validated: int) -> bool:

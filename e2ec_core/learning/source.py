@@ -1,4 +1,4 @@
-"""From the settings of a run to labelled images and the views that are learnt."""
+"""From the settings of a run to labelled images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from e2ec_core.data.coco import CocoDataset, Content, dataset_from_content
 from e2ec_core.data.formats import load_content
 from e2ec_core.data.problems import Problems
 from e2ec_core.learning.config import DataConfig, TrainConfig
-from e2ec_core.learning.targets import TargetSettings
-from e2ec_core.learning.views import TrainingViews
 
 
 def load_data(
@@ -72,33 +70,6 @@ def read_training_data(config: TrainConfig) -> list[CocoDataset]:
             print(f"{source.annotations}: {line}", flush=True)
         sets += [data] * source.repeat
     return sets
-
-
-def make_views(config: TrainConfig, datasets: Sequence[CocoDataset]) -> TrainingViews:
-    """Views of labelled images as a run learns them."""
-    loss = config.loss
-    settings = TargetSettings(
-        num_classes=len(config.model.class_names),
-        components=config.model.components,
-        vertices=config.model.contour_vertices,
-        directions=loss.directions,
-        alignment=loss.alignment,
-        max_instances=config.max_instances,
-        parts="largest" if loss.parts == "largest" else "each",
-        min_area=config.augment.min_area,
-        key_tolerance_of_box=0.04 if loss.box_units else None,
-        border=loss.border,
-    )
-    return TrainingViews(
-        datasets,
-        config.augment,
-        settings,
-        seed=config.seed,
-        joined=loss.parts == "joined",
-        origin=config.model.label_origin,
-        contours=config.contours_per_view,
-        unsplit=config.model.unsplit_ids,
-    )
 
 
 def split_names(config: DataConfig) -> list[str] | None:

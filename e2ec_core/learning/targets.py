@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,17 +21,11 @@ from e2ec_core.geometry import (
     key_vertices,
     signed_area,
 )
-from e2ec_core.learning.component_losses import (
-    ComponentBatch,
-    ComponentTargets,
-    fill_component,
-    no_components,
-    stack_components,
-)
+from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.heatmaps import draw_gaussian, gaussian_radius
-
-STRIDE = 4
-"""Network-input px per heatmap cell."""
+from e2ec_core.learning.samples import Samples
+from e2ec_core.model.component_detection import GRID
+from e2ec_core.model.structures import STRIDE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +40,6 @@ class TargetSettings:
         max_instances: K slots; of more instances the largest are kept.
         parts: `each` makes every polygon part of an instance a target of its own (published);
             `largest` takes only the largest part.
-        box_of: what box and centre enclose: the `part` that the contour follows (published), or
-            all visible parts of the `instance`, as detectors are trained on (deviation).
         components: for a model that finds the components of an instance: the heatmap's centres are
             those of whole instances, whose component maps are made as well.
         min_area: smaller parts, after clipping, are left out; px^2 (published 5 cells^2 = 80).
@@ -64,7 +56,6 @@ class TargetSettings:
     alignment: AlignmentMode = "monotone"
     max_instances: int = 64
     parts: Literal["each", "largest"] = "each"
-    box_of: Literal["part", "instance"] = "part"
     components: bool = False
     min_area: float = 80.0
     key_tolerance: float = 12.0
@@ -79,61 +70,22 @@ class TargetSettings:
             )
         if self.parts not in ("each", "largest"):
             raise ValueError(f"parts must be 'each' or 'largest', received {self.parts!r}")
-        if self.box_of not in ("part", "instance"):
-            raise ValueError(f"box_of must be 'part' or 'instance', received {self.box_of!r}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Targets:
-    """Targets of one image in NumPy; slots beyond the instances are zero and not `valid`.
-
-    Attributes:
-        heatmap: float32 [C, H/4, W/4], exactly 1 at centres.
-        cells: float32 [K, 2], integer heatmap cells (x, y) of the centres.
-        contours: float32 [K, N, 2] (x, y), network-input px, counter-clockwise on the screen,
-            aligned, the first vertex at the bottom.
-        keys: bool [K, N], key vertices.
-        boxes: float32 [K, 4] (x_min, y_min, x_max, y_max), network-input px.
-        class_ids: int64 [K].
-        instance_ids: int64 [K], positions in the given labels; -1 in empty slots.
-        valid: bool [K].
-        components: where the settings ask for them; K slots of instances, which need not be the
-            contours' slots.
-    """
-
-    heatmap: NDArray[np.float32]
-    cells: NDArray[np.float32]
-    contours: NDArray[np.float32]
-    keys: NDArray[np.bool_]
-    boxes: NDArray[np.float32]
-    class_ids: NDArray[np.int64]
-    instance_ids: NDArray[np.int64]
-    valid: NDArray[np.bool_]
-    components: ComponentTargets | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetBatch:
-    """Targets of B images as tensors: the arrays of `Targets` with a leading [B]."""
-
-    heatmap: Tensor
-    cells: Tensor
-    contours: Tensor
-    keys: Tensor
-    boxes: Tensor
-    class_ids: Tensor
-    instance_ids: Tensor
-    valid: Tensor
-    components: ComponentBatch | None = None
-
-    def to(self, device: torch.device | str, *, non_blocking: bool = True) -> TargetBatch:
-        """Copy on a device."""
-        moved = {
-            f.name: value.to(device, non_blocking=non_blocking)
-            for f in fields(self)
-            if (value := getattr(self, f.name)) is not None
-        }
-        return TargetBatch(**moved)
+def target_settings(config: TrainConfig) -> TargetSettings:
+    """The rules of a run."""
+    return TargetSettings(
+        num_classes=len(config.model.class_names),
+        components=config.model.components,
+        vertices=config.model.contour_vertices,
+        directions=config.loss.directions,
+        alignment=config.loss.alignment,
+        max_instances=config.max_instances,
+        parts="largest" if config.loss.parts == "largest" else "each",
+        min_area=config.augment.min_area,
+        key_tolerance_of_box=0.04 if config.loss.box_units else None,
+        border=config.loss.border,
+    )
 
 
 class _Part(NamedTuple):
@@ -148,8 +100,8 @@ def make_targets(
     class_ids: Sequence[int] | NDArray[np.int64],
     input_size: tuple[int, int],
     settings: TargetSettings,
-) -> Targets:
-    """Makes the targets of one image.
+) -> Samples:
+    """Makes the targets of one image; image, masks and noise are left empty.
 
     Args:
         polygons: for each instance its polygon parts, each [P, 2] (x, y) in network-input px,
@@ -170,11 +122,9 @@ def make_targets(
     targets = _empty(input_size, settings)
     for slot, part in enumerate(_largest([[p] for i in instances for p in i], settings)):
         _fill(targets, slot, part[0], int(class_ids[part[0].instance]), settings)
-    if targets.components is not None:
+    if settings.components:
         for slot, parts in enumerate(_largest([i for i in instances if i], settings)):
-            box = _enclosing(parts)
-            cell = _draw_centre(targets.heatmap[int(class_ids[parts[0].instance])], box)
-            fill_component(targets.components, slot, cell, box, [part.box for part in parts])
+            _fill_object(targets, slot, parts, int(class_ids[parts[0].instance]))
     return targets
 
 
@@ -187,36 +137,6 @@ def _largest(groups: list[list[_Part]], settings: TargetSettings) -> list[list[_
 def _enclosing(parts: Sequence[_Part]) -> NDArray[np.float64]:
     boxes = np.stack([part.box for part in parts])
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-
-
-def stack_targets(targets: Sequence[Targets], *, trim: bool = False) -> TargetBatch:
-    """Stacks the targets of several images.
-
-    Args:
-        targets: of one or more images with the same settings and input size.
-        trim: cut the slots to the most that one image uses (at least one). Saves work on a CPU;
-            leave it off where a compiled model wants fixed shapes.
-
-    Raises:
-        ValueError: no targets.
-    """
-    if not targets:
-        raise ValueError("targets must hold at least one image, received none")
-    slots = len(targets[0].valid)
-    if trim:
-        slots = max(1, max(int(t.valid.sum()) for t in targets))
-    stacked = {}
-    for field in fields(Targets):
-        if field.name == "components":
-            continue
-        arrays = [getattr(t, field.name) for t in targets]
-        if field.name != "heatmap":
-            arrays = [array[:slots] for array in arrays]
-        stacked[field.name] = torch.from_numpy(np.stack(arrays))
-    components = [t.components for t in targets if t.components is not None]
-    return TargetBatch(
-        **stacked, components=stack_components(components, trim=trim) if components else None
-    )
 
 
 def _check(
@@ -254,33 +174,42 @@ def _visible_parts(
         area = abs(signed_area(polygon))
         if len(polygon) >= 3 and area > settings.min_area:
             parts.append(_Part(polygon, bounding_box(polygon), area, instance))
-    if parts and settings.box_of == "instance":
-        whole = _enclosing(parts)
-        parts = [part._replace(box=whole) for part in parts]
     if parts and settings.parts == "largest":
         parts = [max(parts, key=lambda part: part.area)]
     return parts
 
 
-def _empty(input_size: tuple[int, int], settings: TargetSettings) -> Targets:
+def _empty(input_size: tuple[int, int], settings: TargetSettings) -> Samples:
     height, width = (side // STRIDE for side in input_size)
     slots, vertices = settings.max_instances, settings.vertices
-    return Targets(
-        heatmap=np.zeros((settings.num_classes, height, width), np.float32),
-        cells=np.zeros((slots, 2), np.float32),
-        contours=np.zeros((slots, vertices, 2), np.float32),
-        keys=np.zeros((slots, vertices), np.bool_),
-        boxes=np.zeros((slots, 4), np.float32),
-        class_ids=np.zeros(slots, np.int64),
-        instance_ids=np.full(slots, -1, np.int64),
-        valid=np.zeros(slots, np.bool_),
-        components=no_components(slots) if settings.components else None,
+    objects = slots if settings.components else 0
+    return Samples(
+        image=torch.zeros(*input_size, 3, dtype=torch.uint8),
+        image_id=torch.zeros((), dtype=torch.int64),
+        heatmap=torch.zeros(settings.num_classes, height, width),
+        cells=torch.zeros(slots, 2),
+        contours=torch.zeros(slots, vertices, 2),
+        keys=torch.zeros(slots, vertices, dtype=torch.bool),
+        boxes=torch.zeros(slots, 4),
+        class_ids=torch.zeros(slots, dtype=torch.int64),
+        instance_ids=torch.full((slots,), -1),
+        valid=torch.zeros(slots, dtype=torch.bool),
+        object_cells=torch.zeros(objects, 2),
+        object_boxes=torch.zeros(objects, 4),
+        object_heat=torch.zeros(objects, *GRID),
+        object_sizes=torch.zeros(objects, 2, *GRID),
+        object_valid=torch.zeros(objects, dtype=torch.bool),
+        masks=torch.zeros(slots, 0, 0, dtype=torch.uint8),
+        point_noise=torch.zeros(slots, 0, 2),
+        box_noise=torch.zeros(slots, 0),
+        box_choice=torch.zeros(slots, 0),
     )
 
 
 def _fill(
-    targets: Targets, slot: int, part: _Part, class_id: int, settings: TargetSettings
+    targets: Samples, slot: int, part: _Part, class_id: int, settings: TargetSettings
 ) -> None:
+    """Fills the slot of one contour."""
     contour = align_contour(
         part.polygon, settings.vertices, settings.directions, settings.alignment
     )
@@ -288,28 +217,49 @@ def _fill(
     tolerance = settings.key_tolerance
     if settings.key_tolerance_of_box is not None:
         tolerance = min(tolerance, settings.key_tolerance_of_box * float(size.max()))
-    if settings.components:
-        targets.cells[slot] = _centre_cell(targets.heatmap, part.box)
+    if settings.components:  # the heatmap has the centres of whole objects
+        cell = _centre_cell(targets.heatmap, part.box)
     else:
-        targets.cells[slot] = _draw_centre(targets.heatmap[class_id], part.box)
-    targets.contours[slot] = contour
-    targets.keys[slot] = key_vertices(contour, tolerance)
-    targets.boxes[slot] = part.box
+        cell = _draw_centre(targets.heatmap[class_id], part.box)
+    targets.cells[slot] = torch.from_numpy(cell)
+    targets.contours[slot] = torch.from_numpy(contour)
+    targets.keys[slot] = torch.from_numpy(key_vertices(contour, tolerance))
+    targets.boxes[slot] = torch.from_numpy(part.box)
     targets.class_ids[slot] = class_id
     targets.instance_ids[slot] = part.instance
     targets.valid[slot] = True
 
 
-def _centre_cell(heatmap: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fill_object(targets: Samples, slot: int, parts: Sequence[_Part], class_id: int) -> None:
+    """Fills the slot of one whole object, whose components are `parts`."""
+    box = _enclosing(parts)
+    targets.object_cells[slot] = torch.from_numpy(_draw_centre(targets.heatmap[class_id], box))
+    targets.object_boxes[slot] = torch.from_numpy(box)
+    targets.object_valid[slot] = True
+    rows, columns = GRID
+    scale = np.array([columns, rows]) / np.maximum(box[2:] - box[:2], 1.0)
+    for part in parts:
+        size = (part.box[2:] - part.box[:2]) * scale
+        place = ((part.box[:2] + part.box[2:]) / 2 - box[:2]) * scale
+        # The centre of an object in one part lies on the edge of a cell: rounding errors must not
+        # push it now to one side and now to the other.
+        x, y = np.clip(np.floor(place + 1e-6), 0, [columns - 1, rows - 1]).astype(int).tolist()
+        wide, high = np.maximum(np.ceil(size), 1.0).tolist()
+        radius = max(0, int(gaussian_radius(high, wide)))
+        draw_gaussian(targets.object_heat[slot].numpy(), (x, y), radius)
+        targets.object_sizes[slot, :, y, x] = torch.from_numpy(size)
+
+
+def _centre_cell(heatmap: Tensor, box: NDArray[np.float64]) -> NDArray[np.float64]:
     height, width = heatmap.shape[-2:]
     centre = (box[:2] + box[2:]) / (2 * STRIDE)
     return np.clip(np.round(centre), 0, [width - 1, height - 1])
 
 
-def _draw_centre(heatmap: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:
+def _draw_centre(heatmap: Tensor, box: NDArray[np.float64]) -> NDArray[np.float64]:
     """Draws the Gaussian of a box into one class's heatmap; returns the cell of its centre."""
     cell = _centre_cell(heatmap, box)
     cells_wide, cells_high = np.maximum(np.ceil((box[2:] - box[:2]) / STRIDE), 1.0)
     radius = max(0, int(gaussian_radius(float(cells_high), float(cells_wide))))
-    draw_gaussian(heatmap, (int(cell[0]), int(cell[1])), radius)
+    draw_gaussian(heatmap.numpy(), (int(cell[0]), int(cell[1])), radius)
     return cell

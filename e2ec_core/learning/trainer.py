@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from e2ec_core.learning.batches import make_loader, steps_per_epoch
+from e2ec_core.config import to_dict
+from e2ec_core.learning.batch_loader import (
+    describe_killed_worker,
+    load_batches,
+    steps_per_epoch,
+)
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import join_processes, synchronise_norms
 from e2ec_core.learning.optimizer import learning_rate
+from e2ec_core.learning.optimizer_step import NonFiniteLoss, OptimizerStep, StepResult
 from e2ec_core.learning.run_folder import RunFolder
-from e2ec_core.learning.source import make_views, read_training_data
-from e2ec_core.learning.start import load_start
-from e2ec_core.learning.step import NonFiniteLoss, Stepper
+from e2ec_core.learning.same_run import data_digest, refuse_another_run
+from e2ec_core.learning.samples import Samples
+from e2ec_core.learning.source import read_training_data
+from e2ec_core.learning.start_weights import load_start
+from e2ec_core.learning.stop_signals import Interrupted, StopSignals
+from e2ec_core.learning.training_views import TrainingViews
 from e2ec_core.learning.validation import Validation
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
 
-__all__ = ["NonFiniteLoss", "Progress", "Trainer"]
+__all__ = ["Interrupted", "NonFiniteLoss", "RunProgress", "Trainer"]
 
 
 @dataclass(kw_only=True)
-class Progress:
+class RunProgress:
     """Where a run stands.
 
     Attributes:
@@ -54,31 +66,48 @@ class Trainer:
 
     Args:
         config: the run.
+        resume: go on with the run in the output folder; see `same_run` for what may differ.
+        overwrite: start afresh although the folder holds a run.
 
     Raises:
-        ValueError: data, start weights or settings do not fit.
+        ValueError: data, start weights or settings do not fit, there is nothing to resume or
+            another run, or the folder holds a run and neither `resume` nor `overwrite` is given.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(
+        self, config: TrainConfig, *, resume: bool = False, overwrite: bool = False
+    ) -> None:
         self.config = config
         if config.threads:
             torch.set_num_threads(config.threads)
         self.process = join_processes(config.device)
+        self.folder = RunFolder(config, writes=self.process.is_first)
+        self.output = self.folder.path
+        state = self.folder.load_state(self.process.device) if resume else None
+        if state:  # before the data are read, which may take long
+            refuse_another_run(state, config)
+        elif not overwrite:
+            self.folder.refuse_a_run()
         torch.manual_seed(config.seed)
         self.model = build_model(config.model).to(self.process.device)
-        if config.start:
+        if config.start and not state:
             load_start(self.model, config.model, config.start, config.start_part)
         self.model.detector.requires_grad_(not config.freeze_detector)
         synchronise_norms(self.model, self.process)
-        self.views = make_views(config, read_training_data(config))
+        datasets = read_training_data(config)
+        self.digest = data_digest(datasets)
+        self.views = TrainingViews(datasets, config)
         self.validation: Validation | None = None
         if config.validation and self.process.is_first:  # early, so that errors come early
             self.validation = Validation(config, self.process)
-        self.stepper = Stepper(self.model, config, self.process)
+        self.stepper = OptimizerStep(self.model, config, self.process)
         self.steps_per_epoch = steps_per_epoch(len(self.views), config.batch_size)
-        self.progress = Progress()
-        self.folder = RunFolder(config, writes=self.process.is_first)
-        self.output = self.folder.path
+        self.progress = RunProgress()
+        if state:
+            refuse_another_run(state, config, self.digest)
+            known = {item.name for item in dataclasses.fields(RunProgress)}
+            self.progress = RunProgress(**{k: v for k, v in state.items() if k in known})
+            self.stepper.load_state_dict(state)
 
     @property
     def step(self) -> int:
@@ -94,18 +123,32 @@ class Trainer:
 
         Raises:
             NonFiniteLoss: `nonfinite.json` names the images.
+            Interrupted: SIGINT or SIGTERM came; the state after the step is saved.
+            ChildProcessError: a worker was killed.
         """
         progress = self.progress
         self.folder.open(self.step, epochs=progress.epoch, validated=progress.validated)
-        epochs = self.config.epochs
+        with StopSignals() as self.signals:
+            try:
+                self._train(min(self.config.epochs, last_epoch or self.config.epochs), last_step)
+            except RuntimeError as error:
+                if self.signals.received and not isinstance(error, NonFiniteLoss):
+                    raise Interrupted(self.signals.received, self.step) from None
+                if killed := describe_killed_worker(error, self.config):
+                    raise ChildProcessError(killed) from None
+                raise
+        self.folder.close()
+
+    def _train(self, epochs: int, last_step: int | None) -> None:
+        progress = self.progress
         self._validate_when_due()
-        with self._bar() as bar:
-            while progress.epoch < min(epochs, last_epoch or epochs):
-                self._train_epoch(bar, last_step)
+        batches = load_batches(self.views, self.config, self.process, first_step=self.step)
+        with self._bar() as bar, contextlib.closing(batches):
+            while progress.epoch < epochs:
+                self._train_epoch(batches, bar, last_step)
                 if self.step == last_step:
                     break
                 self._validate_when_due()
-        self.folder.close()
 
     def _bar(self) -> Any:
         total = self.config.epochs * self.steps_per_epoch
@@ -114,39 +157,36 @@ class Trainer:
             total=total, initial=self.step, unit="step", disable=hidden, dynamic_ncols=True
         )
 
-    def _train_epoch(self, bar: Any, last_step: int | None) -> None:
+    def _train_epoch(self, batches: Iterator[Samples], bar: Any, last_step: int | None) -> None:
         progress, config = self.progress, self.config
         self.model.train()
         if config.freeze_detector:
             self.model.detector.eval()
-        loader = make_loader(
-            self.views,
-            config,
-            self.process,
-            epoch=progress.epoch,
-            first_step=progress.position,
-        )
-        batches = iter(loader)
         started = time.monotonic() - progress.seconds
         while progress.position < self.steps_per_epoch and self.step != last_step:
             parts = [next(batches).to(self.process.device) for _ in range(config.accumulate)]
-            terms = self._take_step(parts)
+            result = self._take_step(parts)
             progress.position += 1
             progress.seconds = time.monotonic() - started
-            for name, value in terms.items():
+            for name, value in result.terms.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
             bar.update()
-            bar.set_postfix(epoch=progress.epoch + 1, loss=f"{terms['total']:.3f}")
+            bar.set_postfix(epoch=progress.epoch + 1, loss=f"{result.terms['total']:.3f}")
+            if result.stop:
+                self.save()
+                raise Interrupted(self.signals.received or signal.SIGTERM, self.step)
             if config.save_every and self.step % config.save_every == 0:
                 self.save()
         if progress.position == self.steps_per_epoch:
             self._end_epoch()
 
-    def _take_step(self, parts: list[Any]) -> dict[str, float]:
+    def _take_step(self, parts: list[Samples]) -> StepResult:
         config, epoch, step = self.config, self.progress.epoch, self.step
         lr = learning_rate(config.optimizer, step, self.steps_per_epoch, config.epochs)
         try:
-            terms = self.stepper.take(parts, epoch=epoch, step=step, lr=lr)
+            result = self.stepper.take(
+                parts, epoch=epoch, step=step, lr=lr, stop=self.signals.received
+            )
         except NonFiniteLoss as error:
             self.folder.save_nonfinite(
                 {"step": step + 1, "epoch": epoch, "image_ids": error.image_ids}
@@ -154,8 +194,8 @@ class Trainer:
             )
             raise
         if config.log_every and (step + 1) % config.log_every == 0:
-            self.folder.log(step + 1, {"epoch": epoch, "lr": lr} | terms, title="step")
-        return terms
+            self.folder.log(step + 1, {"epoch": epoch, "lr": lr} | result.terms, title="step")
+        return result
 
     def _end_epoch(self) -> None:
         """Logs the epoch's means and saves."""
@@ -170,7 +210,8 @@ class Trainer:
         shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
         self._say(f"epoch {progress.epoch}/{epochs} {shown} | {left / 60:.0f} min left")
         self.save()
-        self.folder.save_weights("model", self.best_model())
+        if self.process.is_first:
+            self.folder.save_weights(self.averaged_model())
 
     def _validate_when_due(self) -> None:
         """Measures every stage and keeps the best weights; the first process does it for all."""
@@ -184,12 +225,13 @@ class Trainer:
             return
         progress.validated = progress.epoch
         if self.validation:
-            self._validate(self.validation)
+            with self.signals.at_once(self.step):  # the state of the epoch is saved
+                self._validate(self.validation)
             self.save()
         self.process.wait()
 
     def _validate(self, validation: Validation) -> None:
-        model = self.best_model()
+        model = self.averaged_model()
         rows = validation.measure(model)
         final = rows[-1]
         numbers = {f"final {k}": v for k, v in final.items() if isinstance(v, float)}
@@ -199,7 +241,7 @@ class Trainer:
         precision = float(final.get(validation.headline, 0.0))
         if self.progress.best is None or precision > self.progress.best:
             self.progress.best = precision
-            self.folder.save_weights("best", model)
+            self.folder.save_weights(model, best=True)
         for name, picture in validation.draw(model, self.config.pictures):
             self.folder.save_picture(self.progress.epoch, name, picture)
 
@@ -207,7 +249,7 @@ class Trainer:
         if self.process.is_first:
             tqdm.write(line)
 
-    def best_model(self) -> E2EC:
+    def averaged_model(self) -> E2EC:
         """The model with averaged weights, in evaluation mode."""
         model = build_model(self.config.model)
         model.load_state_dict(self.stepper.weights())
@@ -217,15 +259,4 @@ class Trainer:
         """Writes what resuming needs."""
         if self.process.is_first:
             state = dataclasses.asdict(self.progress) | self.stepper.state_dict()
-            self.folder.save_state(state)
-
-    def resume(self) -> None:
-        """Continues the run in the output folder.
-
-        Raises:
-            ValueError: there is nothing to resume.
-        """
-        state = self.folder.load_state(self.process.device)
-        known = {item.name for item in dataclasses.fields(Progress)}
-        self.progress = Progress(**{k: v for k, v in state.items() if k in known})
-        self.stepper.load_state_dict(state)
+            self.folder.save_state(state | {"config": to_dict(self.config), "data": self.digest})

@@ -13,7 +13,7 @@ from torch import Tensor
 from e2ec_core.checkpoint import CheckpointError, read_checkpoint
 from e2ec_core.config import ModelConfig
 from e2ec_core.convert import convert_backbone
-from e2ec_core.learning.start import load_start
+from e2ec_core.learning.start_weights import load_start
 from e2ec_core.model.build import build_model
 
 CONFIG = ModelConfig(preset="e2ec_dla34", class_names=("car",), evolutions=1)

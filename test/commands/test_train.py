@@ -36,12 +36,12 @@ def test_a_run_writes_weights_and_what_it_did(
     reply = e2ec("train", "--optimizer.lr", "3e-4", "--config", config, "--seed=5")
     assert reply.status == 0, reply.err
     run = tmp_path / "run"
-    assert str(run / "model.safetensors") in reply.out
+    assert str(run / "run.safetensors") in reply.out
     written = yaml.safe_load((run / "config.yaml").read_text())
     assert (written["optimizer"]["lr"], written["seed"]) == (3e-4, 5)
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert any("total" in record for record in records)
-    predictor = Predictor.from_checkpoint(run / "model.safetensors", device="cpu")
+    predictor = Predictor.from_checkpoint(run / "run.safetensors", device="cpu")
     assert predictor.info.config.class_names == ("disc", "box")
     again = e2ec("train", "--config", config, "--seed=5", "--resume", "--epochs", "2")
     assert again.status == 0, again.err
@@ -109,4 +109,4 @@ def test_two_processes_train_one_model_and_say_errors_once(
     assert child.returncode == 0, errors
     assert said.count("epoch 1/1") == 1
     assert said.count("weights: ") == 1
-    assert (tmp_path / "run/model.safetensors").is_file()
+    assert (tmp_path / "run/run.safetensors").is_file()

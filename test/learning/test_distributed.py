@@ -18,7 +18,7 @@ import yaml
 from torch import nn
 
 from e2ec_core.config import to_dict
-from e2ec_core.learning.batches import EpochBatches
+from e2ec_core.learning.batch_loader import RunBatches
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import Process
 from e2ec_core.model.published.evolution import ContourNorm
@@ -150,12 +150,12 @@ def test_the_command_trains_in_two_processes_and_goes_on(
 
 def test_every_image_is_learnt_once_whoever_learns_it(tiny_run: Run) -> None:
     config = tiny_run(batch_size=4)
-    alone = EpochBatches(10, config, Process(device=CPU), 1, 0)
+    alone = RunBatches(10, config, Process(device=CPU), 2)
     batches = [[key.position for key in batch] for batch in alone]
     assert len(batches) == 2
     assert len({p for batch in batches for p in batch}) == 8
     shares = [
-        list(EpochBatches(10, config, Process(device=CPU, rank=rank, world=2), 1, 0))
+        list(RunBatches(10, config, Process(device=CPU, rank=rank, world=2), 2))
         for rank in range(2)
     ]
     together = [
@@ -164,9 +164,11 @@ def test_every_image_is_learnt_once_whoever_learns_it(tiny_run: Run) -> None:
     assert together == batches
 
 
-def test_a_started_epoch_goes_on_with_the_batches_that_are_left(tiny_run: Run) -> None:
-    config = tiny_run(batch_size=2, accumulate=2, multi_scale=[[64, 64], [32, 32]])
-    whole = EpochBatches(9, config, Process(device=CPU), 3, 0)
-    rest = EpochBatches(9, config, Process(device=CPU), 3, 2)
-    assert list(rest) == list(whole)[4:]
-    assert len(rest) == 4
+def test_a_run_goes_on_with_the_batches_that_are_left(tiny_run: Run) -> None:
+    config = tiny_run(batch_size=2, accumulate=2, epochs=3, multi_scale=[[64, 64], [32, 32]])
+    whole = list(RunBatches(9, config, Process(device=CPU), 0))
+    assert [batch[0].epoch for batch in whole] == [0] * 8 + [1] * 8 + [2] * 8
+    for step in (3, 4, 6):
+        rest = RunBatches(9, config, Process(device=CPU), step)
+        assert list(rest) == whole[2 * step :]
+        assert len(rest) == 24 - 2 * step

@@ -114,7 +114,10 @@ def test_frame_points_are_the_centres_of_equal_cells() -> None:
 
 def test_jittered_points_stay_in_their_cells() -> None:
     frame = torch.tensor([[[10.0, 20.0, 26.0, 52.0]]])
-    plain, moved = frame_points(frame, 8), frame_points(frame, 8, jitter=True)
+    plain, moved = (
+        frame_points(frame, 8),
+        frame_points(frame, 8, jitter=torch.rand(*frame.shape[:2], 64, 2)),
+    )
     offset = (moved - plain).abs()
     assert bool((offset <= torch.tensor([1.0, 2.0]) + 1e-4).all())
     assert float(offset.mean()) > 0.2

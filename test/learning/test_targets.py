@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ import torch
 
 from e2ec_core.geometry import Polygon, align_contour, signed_area
 from e2ec_core.learning.heatmaps import draw_gaussian, gaussian_radius
-from e2ec_core.learning.targets import Targets, TargetSettings, make_targets, stack_targets
+from e2ec_core.learning.samples import Samples, stack_samples
+from e2ec_core.learning.targets import TargetSettings, make_targets
 
 SETTINGS = TargetSettings(num_classes=3, max_instances=5)
 
@@ -31,7 +32,7 @@ def test_one_rectangle() -> None:
     drawn = draw_gaussian(np.zeros((32, 48), np.float32), (20, 20), radius)
     np.testing.assert_array_equal(targets.heatmap[2], drawn)
     assert not targets.heatmap[:2].any()
-    assert signed_area(targets.contours[0]) == pytest.approx(-3200, rel=0.01)
+    assert signed_area(targets.contours[0].numpy()) == pytest.approx(-3200, rel=0.01)
     np.testing.assert_allclose(targets.contours[0, 0], [80, 100], atol=0.5)  # bottom, middle
     assert targets.keys[0].sum() == 5  # the start and the four corners
 
@@ -81,11 +82,6 @@ def test_parts_of_an_instance() -> None:
     assert each.class_ids[each.valid].tolist() == [0, 0, 1]
     largest = make_targets(parts, [0, 1], (128, 128), replace(SETTINGS, parts="largest"))
     assert largest.boxes[:2, 0].tolist() == [60, 10]
-    whole = replace(SETTINGS, parts="largest", box_of="instance")
-    enclosing = make_targets(parts, [0, 1], (128, 128), whole)
-    assert enclosing.boxes[0].tolist() == [10, 10, 100, 30]
-    np.testing.assert_array_equal(enclosing.contours, largest.contours)
-    assert enclosing.cells[0].tolist() == [14, 5]
 
 
 def test_too_many_instances_leave_out_the_smallest() -> None:
@@ -114,21 +110,17 @@ def test_bad_labels_are_named() -> None:
         replace(SETTINGS, parts="all")  # type: ignore[arg-type]
 
 
-def test_stacking_keeps_every_array_and_can_trim() -> None:
+def test_stacking_keeps_every_value_of_the_slots_that_are_used() -> None:
     one = make_targets([[rectangle(10, 10, 50, 50)]], [0], (128, 128), SETTINGS)
     none = make_targets([], [], (128, 128), SETTINGS)
-    batch = stack_targets([one, none])
-    for field in fields(Targets):
-        if (stacked := getattr(batch, field.name)) is None:
-            continue
-        np.testing.assert_array_equal(stacked[0].numpy(), getattr(one, field.name))
-    assert batch.valid.shape == (2, 5)
-    trimmed = stack_targets([one, none], trim=True)
-    assert trimmed.contours.shape == (2, 1, 128, 2)
-    assert stack_targets([none], trim=True).valid.shape == (1, 1)
-    assert batch.to("cpu").contours.dtype == torch.float32
+    batch = stack_samples([one, none])
+    for name, stacked, alone in zip(Samples._fields, batch, one, strict=True):
+        cut = alone if name in ("image", "image_id", "heatmap") else alone[:1]
+        assert torch.equal(stacked[0], cut), name
+    assert batch.contours.shape == (2, 1, 128, 2)
+    assert stack_samples([none]).valid.shape == (1, 1)
     with pytest.raises(ValueError, match="none"):
-        stack_targets([])
+        stack_samples([])
 
 
 @pytest.mark.parametrize("shape", range(1, 7))  # shape 0 leaves the image
@@ -153,7 +145,7 @@ def test_heatmap_of_a_published_batch(expected: dict[str, np.ndarray]) -> None:
     settings = TargetSettings(num_classes=20, border=4.0)
     targets = make_targets([[c] for c in contours], class_ids, (512, 512), settings)
     cells = np.stack([index % 128, index // 128], axis=1)
-    off = np.abs(targets.cells[: len(cells)] - cells).sum(axis=1)
+    off = np.abs(targets.cells[: len(cells)].numpy() - cells).sum(axis=1)
     assert (off == 0).sum() >= len(cells) - 1
     assert off.max() <= 1
     same = off == 0

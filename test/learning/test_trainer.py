@@ -52,9 +52,8 @@ def test_a_run_killed_after_any_step_goes_on_bit_by_bit(
     for last_step in range(1, 6) if workers == 0 else [2]:
         config = replace(whole, output=str(tmp_path / f"killed{last_step}"), save_every=2)
         Trainer(config).run(last_step=last_step)
-        resumed = Trainer(config)
-        if (resumed.output / "last.pt").exists():
-            resumed.resume()
+        saved = (Path(config.output) / "last.pt").exists()
+        resumed = Trainer(config, resume=saved, overwrite=not saved)
         assert last_step - 2 < resumed.step <= last_step
         resumed.run()
         assert _lines(config) == _lines(whole)
@@ -92,8 +91,7 @@ def test_a_process_killed_at_any_moment_leaves_a_run_that_goes_on(
         finally:
             process.kill()
             process.wait()
-    resumed = Trainer(config)
-    resumed.resume()
+    resumed = Trainer(config, resume=True)
     assert 0 < resumed.step < 60
     resumed.run()
     assert _lines(config) == _lines(whole)
@@ -105,8 +103,7 @@ def test_a_half_written_line_of_metrics_is_dropped(tiny_run: Run) -> None:
     Trainer(config).run(last_step=2)
     with (Path(config.output) / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "epo')
-    resumed = Trainer(config)
-    resumed.resume()
+    resumed = Trainer(config, resume=True)
     resumed.run()
     assert [line["step"] for line in _lines(config)] == [1, 2, 3]
 
@@ -119,8 +116,7 @@ def test_lines_of_an_epoch_that_was_not_saved_are_not_doubled(tiny_run: Run) -> 
     with path.open("a") as file:  # logged, then killed before the state was written
         for kind in ({"epoch": 1, "seconds": 9.0}, {"epoch": 2, "validation": []}):
             file.write(json.dumps({"step": step} | kind) + "\n")
-    resumed = Trainer(config)
-    resumed.resume()
+    resumed = Trainer(config, resume=True)
     resumed.run(last_epoch=1)
     assert [line["epoch"] for line in _lines(config, "seconds")] == [0]
     assert 2 not in [line["epoch"] for line in _lines(config, "validation")]
@@ -128,7 +124,7 @@ def test_lines_of_an_epoch_that_was_not_saved_are_not_doubled(tiny_run: Run) -> 
 
 def test_a_run_without_a_state_cannot_be_resumed(tiny_run: Run) -> None:
     with pytest.raises(ValueError, match="without --resume"):
-        Trainer(tiny_run()).resume()
+        Trainer(tiny_run(), resume=True)
 
 
 def test_the_run_folder_tells_what_was_done(tiny_run: Run) -> None:
@@ -140,8 +136,9 @@ def test_the_run_folder_tells_what_was_done(tiny_run: Run) -> None:
     (validation,) = _lines(config, "validation")
     assert [row["stage"] for row in validation["validation"]][-1] == "evolution 1"
     assert len(_lines(config, "seconds")) == 2
-    for name in ("model", "best"):
-        assert read_checkpoint(trainer.output / f"{name}.safetensors")[0].config == config.model
+    for name in ("run", "run_best"):
+        info, _ = read_checkpoint(trainer.output / f"{name}.safetensors")
+        assert (info.name, info.config) == (name, config.model)
     pictures = sorted((trainer.output / "pictures" / "epoch_0002").iterdir())
     assert [cv2.imread(str(path)).shape for path in pictures] == [(128, 160, 3)] * 2
     assert not list(trainer.output.glob("*.part"))
@@ -158,12 +155,15 @@ def test_the_best_weights_are_those_of_the_best_validation(
     monkeypatch.setattr(
         trainer.folder,
         "save_weights",
-        lambda name, model: (kept.append((name, trainer.progress.epoch)), save(name, model)),
+        lambda model, best=False: (
+            kept.append((best, trainer.progress.epoch)),
+            save(model, best=best),
+        ),
     )
     trainer.run()
     values = [line["final mask/AP"] for line in _lines(config, "validation")]
     rises = [e + 1 for e, v in enumerate(values) if v > max([-1.0, *values[:e]])]
-    assert [epoch for name, epoch in kept if name == "best"] == rises
+    assert [epoch for best, epoch in kept if best] == rises
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_images_named(tiny_run: Run) -> None:
@@ -213,7 +213,7 @@ def test_a_finish_with_sgd_starts_from_the_weights_of_another_run(tiny_run: Run)
     )
     config = replace(
         tiny_run(epochs=1),
-        start=str(first.output / "model.safetensors"),
+        start=str(first.folder.weights),
         output=str(first.output / "finish"),
         optimizer=finish,
     )

@@ -236,6 +236,8 @@ def sample_region(region: Region, points: Tensor) -> Tensor:
     batch, slots, count, _ = points.shape
     low, high = region.frame[:, :, None, :2], region.frame[:, :, None, 2:]
     grid = (2 * (points - low) / (high - low) - 1).view(batch * slots, count, 1, 2)
+    # On a CPU grid_sample's gradient crashes at border cells of nan; other losses report the nan.
+    grid = torch.where(grid.isnan(), 0.0, grid)
     sampled = F.grid_sample(
         region.feature.to(grid.dtype), grid, padding_mode="border", align_corners=False
     )

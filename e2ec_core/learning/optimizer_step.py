@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from e2ec_core.learning.batches import step_seed
+from e2ec_core.learning.batch_loader import step_seed
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import Process
 from e2ec_core.learning.losses import Counts
-from e2ec_core.learning.objective import batch_counts, batch_losses
 from e2ec_core.learning.optimizer import Average, make_optimizer
-from e2ec_core.learning.views import Batch
+from e2ec_core.learning.samples import Samples
+from e2ec_core.learning.total_loss import batch_counts, batch_losses
 from e2ec_core.model.e2ec import E2EC
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -36,6 +36,13 @@ class NonFiniteLoss(RuntimeError):
         self.image_ids, self.terms = list(image_ids), terms
 
 
+class StepResult(NamedTuple):
+    """Terms of the loss over the batches of all processes, and whether one of them shall stop."""
+
+    terms: dict[str, float]
+    stop: bool
+
+
 class _Loss(nn.Module):
     """The loss as a module, which is what data-parallel training wraps."""
 
@@ -43,7 +50,7 @@ class _Loss(nn.Module):
         super().__init__()
         self.model, self.config = model, config
 
-    def forward(self, batch: Batch, epoch: int, counts: Counts) -> dict[str, Tensor]:
+    def forward(self, batch: Samples, epoch: int, counts: Counts) -> dict[str, Tensor]:
         return batch_losses(
             self.model,
             batch,
@@ -54,7 +61,7 @@ class _Loss(nn.Module):
         )
 
 
-class Stepper:
+class OptimizerStep:
     """Trains a model step by step.
 
     Args:
@@ -77,18 +84,16 @@ class Stepper:
         )
 
     def take(
-        self, parts: Sequence[Batch], *, epoch: int, step: int, lr: float
-    ) -> dict[str, float]:
-        """Takes one step.
+        self, parts: Sequence[Samples], *, epoch: int, step: int, lr: float, stop: int = 0
+    ) -> StepResult:
+        """Takes one step. It waits for the device once, between gradient and new weights.
 
         Args:
             parts: this process's share of the batch, on its device.
             epoch: counted from 0.
             step: counted from 0 over the whole run; everything random follows from it.
             lr: learning rate.
-
-        Returns:
-            the terms of the loss over the batches of all processes.
+            stop: number of a signal that this process received, else 0.
 
         Raises:
             NonFiniteLoss: in all processes alike.
@@ -97,22 +102,31 @@ class Stepper:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         counts = self._count(parts)
-        terms: dict[str, float] = {}
+        losses = []
         for turn, part in enumerate(parts):
             torch.manual_seed(self._seed(step, turn))
-            for name, term in self._backward(part, epoch, counts, turn == len(parts) - 1).items():
-                terms[name] = terms.get(name, 0.0) + term
+            losses.append(self._backward(part, epoch, counts, turn == len(parts) - 1))
         self.scaler.unscale_(self.optimizer)
         norm = self._clip()
-        if not self.scaler.is_enabled():  # a scaler leaves out such steps itself
-            self._check(norm, "gradient", parts, terms)
+        names = list(losses[0])
+        values = torch.stack(
+            [torch.stack([t.float() for t in terms.values()]) for terms in losses]
+        )
+        told = torch.cat([values.flatten(), values.new_full((1,), float(stop))])
+        *read, stops, length = torch.cat([self.process.sum(told), norm.view(1)]).tolist()
+        sums = {name: sum(read[i :: len(names)], 0.0) for i, name in enumerate(names)}
+        if not math.isfinite(sums["total"]):
+            self._refuse("loss", parts, sums)
+        # A scaler leaves out steps with such gradients itself.
+        if not self.scaler.is_enabled() and not math.isfinite(length):
+            self._refuse("gradient", parts, sums)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
             self.average.update(self.model)
-        return terms
+        return StepResult(sums, stop=stops > 0)
 
-    def _count(self, parts: Sequence[Batch]) -> Counts:
+    def _count(self, parts: Sequence[Samples]) -> Counts:
         counts = [batch_counts(part) for part in parts]
         return Counts(*self.process.sum(torch.stack([torch.stack(c) for c in counts]).sum(0)))
 
@@ -120,7 +134,9 @@ class Stepper:
         part = turn * self.process.world + self.process.rank
         return step_seed(self.config.seed, step, part)
 
-    def _backward(self, part: Batch, epoch: int, counts: Counts, last: bool) -> dict[str, float]:
+    def _backward(
+        self, part: Samples, epoch: int, counts: Counts, last: bool
+    ) -> dict[str, Tensor]:
         """Adds a part's gradient; processes exchange theirs with the last part."""
         alone: AbstractContextManager[None] = nullcontext()
         if isinstance(self.loss, DistributedDataParallel) and not last:
@@ -129,29 +145,21 @@ class Stepper:
         with alone:
             with torch.autocast(self.process.device.type, half, enabled=half is not None):
                 terms = self.loss(part, epoch, counts)
-            values = torch.stack([term.detach().float() for term in terms.values()])
-            summed = dict(zip(terms, self.process.sum(values).tolist(), strict=True))
-            # Before going backward: not every operation survives coordinates that are nan.
-            self._check(summed["total"], "loss", [part], summed)
             # Data-parallel training averages gradients; the parts' losses add up.
             self.scaler.scale(terms["total"] * self.process.world).backward()
-        return summed
+        return {name: term.detach() for name, term in terms.items()}
 
-    def _clip(self) -> float:
-        """Limits the gradient; returns its norm before."""
+    def _clip(self) -> Tensor:
+        """Limits the gradient; returns its norm before, on the device."""
         settings = self.config.optimizer
         norm = nn.utils.clip_grad_norm_(self.trained, settings.clip_norm or math.inf)
         if settings.clip_value:
             nn.utils.clip_grad_value_(self.trained, settings.clip_value)
-        return float(norm)
+        return norm
 
-    def _check(
-        self, value: float, what: str, parts: Sequence[Batch], terms: dict[str, float]
-    ) -> None:
-        if math.isfinite(value):
-            return
-        image_ids = self.process.gather([i for part in parts for i in part.image_ids])
-        raise NonFiniteLoss(what, image_ids, terms)
+    def _refuse(self, what: str, parts: Sequence[Samples], terms: dict[str, float]) -> None:
+        ids = torch.cat([part.image_id for part in parts]).tolist()
+        raise NonFiniteLoss(what, self.process.gather(ids), terms)
 
     def weights(self) -> dict[str, Tensor]:
         """State dict of the weights to use: averaged, where the run averages."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import torch
 from e2ec_core.config import ModelConfig
 from e2ec_core.data.coco import CocoDataset, read_coco
 from e2ec_core.learning.augment import AugmentConfig
-from e2ec_core.learning.config import LossConfig
+from e2ec_core.learning.config import DataConfig, LossConfig, TrainConfig
 from e2ec_core.learning.losses import (
     LossWeights,
     chamfer_loss,
@@ -19,9 +19,9 @@ from e2ec_core.learning.losses import (
     count_targets,
     dynamic_matching_loss,
 )
-from e2ec_core.learning.objective import batch_losses, box_iou, plant_training_seeds
-from e2ec_core.learning.targets import TargetBatch, TargetSettings
-from e2ec_core.learning.views import Batch, Noise, TrainingViews, collate
+from e2ec_core.learning.samples import Samples, stack_samples
+from e2ec_core.learning.total_loss import batch_losses, box_iou, plant_training_seeds
+from e2ec_core.learning.training_views import TrainingViews, ViewKey
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.structures import Features
@@ -35,16 +35,18 @@ def data(shapes_dir: Path) -> CocoDataset:
     return read_coco(shapes_dir / "instances.json", shapes_dir / "images")
 
 
-def _batch(data: CocoDataset, *, empty: bool = False) -> Batch:
+def _batch(data: CocoDataset, *, empty: bool = False) -> Samples:
     """Two views of 64 x 64; the second has fewer objects, or none has any."""
     augment = AugmentConfig(size=(64, 64), base_side=64, scale=(1.0, 1.0), paste=0, min_area=10.0)
     images = [replace(data.images[0]), replace(data.images[1])]
     images[1] = replace(images[1], instances=images[1].instances[:1])
     if empty:
         images = [replace(image, instances=()) for image in images]
-    settings = TargetSettings(num_classes=2, vertices=32, max_instances=6, min_area=10.0)
-    views = TrainingViews([replace(data, images=images)], augment, settings, seed=1)
-    return collate([views[0], views[1]])
+    unread = (DataConfig(annotations="", images=""),)
+    config = TrainConfig(model=CONFIG, train=unread, augment=augment, max_instances=6, seed=1)
+    views = TrainingViews([replace(data, images=images)], config)
+    batch = stack_samples([views[ViewKey(0)], views[ViewKey(1)]])
+    return batch.to(torch.device("cpu"))
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def model() -> E2EC:
 
 
 def _losses(
-    model: E2EC, batch: Batch, config: LossConfig = LOSS, *, detector: bool = True
+    model: E2EC, batch: Samples, config: LossConfig = LOSS, *, detector: bool = True
 ) -> dict:
     torch.manual_seed(3)
     return batch_losses(model, batch, config, epoch=0, train_detector=detector)
@@ -113,41 +115,32 @@ def test_views_without_objects_cost_only_the_heatmap(data: CocoDataset, model: E
 
 def test_what_padding_holds_does_not_matter(data: CocoDataset, model: E2EC) -> None:
     batch = _batch(data)
-    padding = ~batch.targets.valid
+    padding = ~batch.valid
     assert padding.any()
     model.eval()  # dropout would draw other numbers
     plain = _losses(model, batch)
-    targets = batch.targets
-    other = replace(
-        targets,
+    targets = batch
+    other = targets._replace(
         contours=torch.where(padding[..., None, None], torch.tensor(9e4), targets.contours),
         boxes=torch.where(padding[..., None], torch.tensor([3.0, 4.0, 60.0, 50.0]), targets.boxes),
         cells=torch.where(padding[..., None], torch.tensor(7.0), targets.cells),
     )
-    changed = _losses(model, replace(batch, targets=other))
+    changed = _losses(model, other)
     for name, term in plain.items():
         torch.testing.assert_close(changed[name], term, rtol=1e-4, atol=1e-5)
 
 
-def _redrawn(batch: Batch, seed: int) -> Batch:
-    """The batch with other random numbers."""
-    generator = torch.Generator().manual_seed(seed)
-    boxes = torch.randn(batch.noise.boxes.shape, generator=generator)
-    choices = torch.rand(batch.noise.choices.shape, generator=generator)
-    return replace(batch, noise=batch.noise._replace(boxes=boxes, choices=choices))
-
-
-def _features(batch: Batch, sides: float) -> Features:
+def _features(batch: Samples, sides: float) -> Features:
     """As of a detector that sees all boxes `sides` px to each side of the centre."""
-    size = (len(batch.images), 1, 16, 16)
-    boxes = torch.full((len(batch.images), 4, 16, 16), sides)
+    size = (len(batch.image), 1, 16, 16)
+    boxes = torch.full((len(batch.image), 4, 16, 16), sides)
     return Features(torch.zeros(size), torch.zeros(size), torch.zeros(size), box_sides=boxes)
 
 
-def _drawn_again(batch: Batch) -> Batch:
+def _drawn_again(batch: Samples) -> Samples:
     """The batch with other random numbers."""
-    boxes, choices = torch.randn_like(batch.noise.boxes), torch.rand_like(batch.noise.choices)
-    return replace(batch, noise=batch.noise._replace(boxes=boxes, choices=choices))
+    noise, choice = torch.randn_like(batch.box_noise), torch.rand_like(batch.box_choice)
+    return batch._replace(box_noise=noise, box_choice=choice)
 
 
 def test_training_seeds_stand_at_the_true_centres_in_boxes_like_the_true_ones(
@@ -155,13 +148,13 @@ def test_training_seeds_stand_at_the_true_centres_in_boxes_like_the_true_ones(
 ) -> None:
     torch.manual_seed(0)
     batch = _batch(data)
-    valid = batch.targets.valid
+    valid = batch.valid
     ious = []
     for _ in range(50):
         seeds = plant_training_seeds(_features(batch, sides=0.5), _drawn_again(batch))
-        assert torch.equal(seeds.cells, batch.targets.cells)
+        assert torch.equal(seeds.cells, batch.cells)
         assert seeds.boxes is not None
-        ious.append(box_iou(seeds.boxes, batch.targets.boxes)[valid])
+        ious.append(box_iou(seeds.boxes, batch.boxes)[valid])
         width = seeds.boxes[..., 2:] - seeds.boxes[..., :2]
         assert bool((width > 0).all())  # in padding too
     iou = torch.cat(ious)
@@ -174,14 +167,14 @@ def test_half_of_the_boxes_are_the_detector_s_where_they_resemble_the_true_ones(
 ) -> None:
     torch.manual_seed(0)
     batch = _batch(data)
-    sizes = batch.targets.boxes[..., 2:] - batch.targets.boxes[..., :2]
+    sizes = batch.boxes[..., 2:] - batch.boxes[..., :2]
     half = sizes[0, 0] / 2
     features = _features(batch, 0.0)
     assert features.box_sides is not None
     features.box_sides[:] = torch.cat([half, half])[None, :, None, None]
-    centre = 4 * batch.targets.cells[0, 0]
+    centre = 4 * batch.cells[0, 0]
     predicted = torch.cat([centre - half, centre + half])
-    assert float(box_iou(predicted, batch.targets.boxes[0, 0])) > 0.5
+    assert float(box_iou(predicted, batch.boxes[0, 0])) > 0.5
     taken = 0
     for _ in range(200):
         boxes = plant_training_seeds(features, _drawn_again(batch)).boxes
@@ -206,7 +199,7 @@ def test_a_detector_without_boxes_needs_none(data: CocoDataset) -> None:
     batch = _batch(data)
     seeds = plant_training_seeds(_features(batch, 1.0)._replace(box_sides=None), batch)
     assert seeds.boxes is None
-    assert torch.equal(seeds.cells, batch.targets.cells)
+    assert torch.equal(seeds.cells, batch.cells)
 
 
 def test_the_losses_of_parts_add_up_to_the_loss_of_the_whole(
@@ -214,9 +207,9 @@ def test_the_losses_of_parts_add_up_to_the_loss_of_the_whole(
 ) -> None:
     batch = _batch(data)
     parts = [_one_view(batch, index) for index in range(2)]
-    assert [int(part.targets.valid.sum()) for part in parts] == [2, 1]
+    assert [int(part.valid.sum()) for part in parts] == [2, 1]
     model.eval()  # dropout and batch norms see the whole batch
-    targets = batch.targets
+    targets = batch
     counts = count_targets(targets.heatmap, targets.keys, targets.valid)
     whole = _losses(model, batch)
     whole["total"].backward()
@@ -233,20 +226,8 @@ def test_the_losses_of_parts_add_up_to_the_loss_of_the_whole(
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
-def _one_view(batch: Batch, index: int) -> Batch:
-    cut = slice(index, index + 1)
-    targets = {
-        f.name: value[cut]
-        for f in fields(batch.targets)
-        if (value := getattr(batch.targets, f.name)) is not None
-    }
-    return Batch(
-        images=batch.images[cut],
-        targets=TargetBatch(**targets),
-        masks=batch.masks[cut],
-        image_ids=batch.image_ids[cut],
-        noise=Noise(*(values[cut] for values in batch.noise)),
-    )
+def _one_view(batch: Samples, index: int) -> Samples:
+    return Samples(*(value[index : index + 1] for value in batch))
 
 
 @pytest.mark.parametrize("last_stage", ["smooth_l1", "chamfer", "dynamic_matching"])
@@ -257,14 +238,14 @@ def test_the_last_stage_is_trained_by_the_loss_that_is_named(
     torch.manual_seed(0)
     model = build_model(replace(CONFIG, preset=preset)).eval()
     batch = _batch(data)
-    targets = batch.targets
+    targets = batch
     config = LossConfig(last_stage=last_stage, dynamic_matching_from=3)
     with torch.no_grad():
         early, late = (
             batch_losses(model, batch, config, epoch=epoch, train_detector=True)
             for epoch in (2, 3)
         )
-        features = model.detect(batch.images)
+        features = model.detect(batch.image)
         seeds = model.encode_regions(features, plant_training_seeds(features, batch))
         *_, before, last = model.grow(features, seeds, clip=False)
     smooth = contour_smooth_l1(last, targets.contours, targets.valid)
@@ -291,8 +272,8 @@ def test_an_octagon_learns_the_octagon_of_the_outline(data: CocoDataset) -> None
     batch = _batch(data)
     terms = _losses(model, batch, replace(LOSS, last_stage="smooth_l1"))
     assert "coarse" not in terms
-    target = model.initial_target(batch.targets.contours)
-    assert not torch.equal(target, batch.targets.contours)
+    target = model.initial_target(batch.contours)
+    assert not torch.equal(target, batch.contours)
     terms["initial"].backward()
     assert model.initial.evolution.offsets.weight.grad.abs().sum() > 0
     assert all(p.grad is None for p in model.evolutions.parameters())

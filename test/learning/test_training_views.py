@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,27 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from e2ec_core.config import ModelConfig
 from e2ec_core.data.coco import CocoDataset, Instance, read_coco
 from e2ec_core.geometry import contour_to_mask
 from e2ec_core.inference import PredictorSettings
 from e2ec_core.inference.predictor import place, to_image_px
 from e2ec_core.inference.preprocess import place_image
 from e2ec_core.learning.augment import AugmentConfig, make_view
+from e2ec_core.learning.config import DataConfig, LossConfig, TrainConfig
+from e2ec_core.learning.image_cache import ImageCache
+from e2ec_core.learning.samples import MASK_CELLS, Samples, stack_samples
 from e2ec_core.learning.targets import TargetSettings, make_targets
-from e2ec_core.learning.views import (
-    MASK_CELLS,
-    Batch,
-    Sample,
-    TrainingViews,
-    box_mask,
-    collate,
-    pick_slots,
-)
+from e2ec_core.learning.training_views import TrainingViews, ViewKey, box_mask, pick_slots
 
 AUGMENT = AugmentConfig(size=(128, 128), base_side=160, scale=(0.8, 1.4), paste=2)
 TARGETS = TargetSettings(num_classes=2, vertices=64, max_instances=8, border=0.0)
+RUN = TrainConfig(
+    model=ModelConfig(class_names=("disc", "box"), vertices=64),
+    train=(DataConfig(annotations="", images=""),),
+    augment=AUGMENT,
+    max_instances=8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,41 +41,41 @@ def data(shapes_dir: Path) -> CocoDataset:
     return read_coco(shapes_dir / "instances.json", shapes_dir / "images")
 
 
-def _same(a: Sample, b: Sample) -> bool:
-    arrays = [
-        np.array_equal(getattr(a.targets, f.name), getattr(b.targets, f.name))
-        for f in fields(a.targets)
-    ]
-    pixels = np.array_equal(a.image, b.image) and np.array_equal(a.masks, b.masks)
-    return pixels and all(arrays) and a.image_id == b.image_id
+def _same(a: Samples, b: Samples) -> bool:
+    return all(torch.equal(ours, theirs) for ours, theirs in zip(a, b, strict=True))
 
 
 def test_datasets_without_an_image_are_refused(data: CocoDataset) -> None:
     with pytest.raises(ValueError, match="no image"):
-        TrainingViews([replace(data, images=())], AUGMENT, TARGETS)
+        TrainingViews([replace(data, images=())], RUN)
 
 
 def test_the_same_seed_epoch_and_index_give_the_same_sample(data: CocoDataset) -> None:
-    first, second = (TrainingViews([data], AUGMENT, TARGETS, seed=3) for _ in range(2))
-    second[0], second[4]  # what was drawn before does not matter
-    assert all(_same(first[i], second[i]) for i in range(3))
+    first, second = (TrainingViews([data], replace(RUN, seed=3)) for _ in range(2))
+    second[ViewKey(0)], second[ViewKey(4)]  # what was drawn before does not matter
+    assert all(_same(first[ViewKey(i)], second[ViewKey(i)]) for i in range(3))
 
 
-@pytest.mark.parametrize("change", ["seed", "epoch"])
-def test_another_seed_or_epoch_gives_other_samples(data: CocoDataset, change: str) -> None:
-    views, others = (TrainingViews([data], AUGMENT, TARGETS) for _ in range(2))
-    setattr(others, change, 1)
-    assert not _same(views[0], others[0])
+def test_another_seed_or_epoch_gives_other_samples(data: CocoDataset) -> None:
+    views = TrainingViews([data], RUN)
+    first = views[ViewKey(0)]
+    assert not torch.equal(views[ViewKey(0, epoch=1)].image, first.image)
+    other = TrainingViews([data], replace(RUN, seed=1))
+    assert not torch.equal(other[ViewKey(0)].image, first.image)
 
 
 @pytest.mark.parametrize("context", ["fork", pytest.param("forkserver", marks=pytest.mark.slow)])
 def test_workers_draw_what_the_main_process_draws(data: CocoDataset, context: str) -> None:
     """From Python 3.14 workers no longer fork, and the data set travels to them pickled."""
-    views = TrainingViews([data, data], AUGMENT, TARGETS)
-    views.epoch = 2
-    plain = DataLoader(views, batch_size=6, collate_fn=list)
+    views = TrainingViews([data, data], RUN)
+    keys = [[ViewKey(i, epoch=2) for i in batch] for batch in (range(6), range(6, 12))]
+    plain = DataLoader(views, batch_sampler=keys, collate_fn=list)
     parallel = DataLoader(
-        views, batch_size=6, collate_fn=list, num_workers=2, multiprocessing_context=context
+        views,
+        batch_sampler=keys,
+        collate_fn=list,
+        num_workers=2,
+        multiprocessing_context=context,
     )
     samples = [sample for batch in plain for sample in batch]
     assert len(samples) == 12
@@ -81,23 +83,24 @@ def test_workers_draw_what_the_main_process_draws(data: CocoDataset, context: st
         assert _same(ours, theirs)
 
 
-def test_views_survive_pickling_with_their_epoch(data: CocoDataset) -> None:
-    views = TrainingViews([data], AUGMENT, TARGETS, seed=5)
-    views.epoch = 7
-    views[0]
-    assert _same(pickle.loads(pickle.dumps(views))[1], views[1])
+def test_views_survive_pickling(data: CocoDataset) -> None:
+    views = TrainingViews([data], replace(RUN, seed=5))
+    bare = len(pickle.dumps(views))
+    views[ViewKey(0)]
+    assert len(pickle.dumps(views)) == bare  # decoded images stay here
+    assert _same(pickle.loads(pickle.dumps(views))[ViewKey(1)], views[ViewKey(1)])
 
 
 def test_masks_cover_the_same_as_the_contours(data: CocoDataset) -> None:
-    views = TrainingViews([data], replace(AUGMENT, paste=0), TARGETS)
+    views = TrainingViews([data], replace(RUN, augment=replace(AUGMENT, paste=0)))
     compared = 0
     for index in range(6):
-        sample = views[index]
-        for slot in np.flatnonzero(sample.targets.valid):
-            box, contour = sample.targets.boxes[slot], sample.targets.contours[slot]
+        sample = views[ViewKey(index)]
+        for slot in np.flatnonzero(sample.valid.numpy()):
+            box, contour = sample.boxes[slot].numpy(), sample.contours[slot].numpy()
             cells = (contour - box[:2]) * MASK_CELLS / (box[2:] - box[:2]) - 0.5
             expected = contour_to_mask(cells, MASK_CELLS, MASK_CELLS).astype(bool)
-            ours = sample.masks[slot].astype(bool)
+            ours = sample.masks[slot].numpy().astype(bool)
             assert (ours & expected).sum() / (ours | expected).sum() > 0.95
             compared += 1
     assert compared >= 8
@@ -105,12 +108,12 @@ def test_masks_cover_the_same_as_the_contours(data: CocoDataset) -> None:
 
 def test_contours_enclose_the_coloured_pixels_and_no_grey_ones(data: CocoDataset) -> None:
     plain = replace(AUGMENT, paste=0, color=0.0, blur=0.0, min_visible=0.0)
-    views = TrainingViews([data], plain, TARGETS)
+    views = TrainingViews([data], replace(RUN, augment=plain))
     around = np.ones((5, 5), np.uint8)
     for index in range(6):
-        sample = views[index]
-        colored = np.ptp(sample.image.astype(int), axis=2) > 90  # the ground is grey
-        contours = sample.targets.contours[sample.targets.valid]
+        sample = views[ViewKey(index)]
+        colored = np.ptp(sample.image.numpy().astype(int), axis=2) > 90  # the ground is grey
+        contours = sample.contours[sample.valid].numpy()
         inside = np.bitwise_or.reduce([contour_to_mask(c - 0.5, 128, 128) for c in contours])
         assert colored[cv2.erode(inside, around) == 1].mean() > 0.995
         assert colored[cv2.dilate(inside, around) == 0].mean() < 0.005
@@ -159,9 +162,9 @@ def test_what_views_teach_is_what_the_placement_undoes(rule: Any, origin: Any, c
 
 
 def test_pasting_adds_objects(data: CocoDataset) -> None:
-    plain = TrainingViews([data], replace(AUGMENT, paste=0), TARGETS)
-    pasted = TrainingViews([data], replace(AUGMENT, paste=4), TARGETS)
-    counts = [sum(int(v[i].targets.valid.sum()) for i in range(6)) for v in (plain, pasted)]
+    plain = TrainingViews([data], replace(RUN, augment=replace(AUGMENT, paste=0)))
+    pasted = TrainingViews([data], replace(RUN, augment=replace(AUGMENT, paste=4)))
+    counts = [sum(int(v[ViewKey(i)].valid.sum()) for i in range(6)) for v in (plain, pasted)]
     assert counts[1] > counts[0]
 
 
@@ -195,12 +198,13 @@ def test_an_object_in_parts_is_one_target_when_joined(tmp_path: Path, data: Coco
     plain = AugmentConfig(
         size=(128, 160), base_side=None, scale=(1.0, 1.0), rotation=0.0, flip=0.0, paste=0
     )
-    joined = TrainingViews([one], plain, TARGETS)[0].targets
+    run = replace(RUN, augment=plain)
+    joined = TrainingViews([one], run)[ViewKey(0)]
     assert joined.valid.sum() == 1
     np.testing.assert_allclose(joined.boxes[0], [20, 20, 120, 100])
-    apart = TrainingViews([one], plain, TARGETS, joined=False)[0]
-    assert apart.targets.valid.sum() == 2
-    assert apart.masks[:2].mean() > 0.95  # each its own part only
+    apart = TrainingViews([one], replace(run, loss=LossConfig(parts="each")))[ViewKey(0)]
+    assert apart.valid.sum() == 2
+    assert apart.masks[:2].float().mean() > 0.95  # each its own part only
 
 
 def test_crowds_are_no_targets(data: CocoDataset) -> None:
@@ -208,11 +212,13 @@ def test_crowds_are_no_targets(data: CocoDataset) -> None:
         replace(image, instances=tuple(replace(i, crowd=True) for i in image.instances))
         for image in data.images
     ]
-    views = TrainingViews([replace(data, images=crowds)], replace(AUGMENT, paste=4), TARGETS)
+    views = TrainingViews(
+        [replace(data, images=crowds)], replace(RUN, augment=replace(AUGMENT, paste=4))
+    )
     for index in range(3):
-        sample = views[index]
-        assert not sample.targets.valid.any()
-        assert sample.targets.heatmap.max() == 0
+        sample = views[ViewKey(index)]
+        assert not sample.valid.any()
+        assert sample.heatmap.max() == 0
 
 
 def test_slots_can_be_drawn_while_the_heatmap_keeps_all() -> None:
@@ -221,7 +227,7 @@ def test_slots_can_be_drawn_while_the_heatmap_keeps_all() -> None:
     ]
     targets = make_targets(outlines, [0, 1, 0], (128, 128), TARGETS)
     chosen = [
-        tuple(pick_slots(np.random.default_rng(seed), targets, 2).instance_ids)
+        tuple(pick_slots(np.random.default_rng(seed), targets, 2).instance_ids.tolist())
         for seed in range(40)
     ]
     assert {i for ids in chosen for i in ids} == {0, 1, 2}
@@ -234,22 +240,87 @@ def test_slots_can_be_drawn_while_the_heatmap_keeps_all() -> None:
     assert pick_slots(np.random.default_rng(0), targets, 5).valid.sum() == 3
 
 
-def test_batches_are_float_images_channels_first(data: CocoDataset) -> None:
-    views = TrainingViews([data], AUGMENT, TARGETS)
-    samples = [views[0], views[1]]
-    batch = collate(samples)
-    assert batch.images.shape == (2, 3, 128, 128)
-    assert batch.images.dtype == torch.float32
-    np.testing.assert_array_equal(batch.images[1, 2].numpy(), samples[1].image[..., 2])
-    slots = batch.targets.valid.shape[1]
-    assert slots == max(1, *(int(s.targets.valid.sum()) for s in samples))
+def test_batches_travel_as_bytes_and_become_float_channels_first(data: CocoDataset) -> None:
+    views = TrainingViews([data], RUN)
+    samples = [views[ViewKey(0)], views[ViewKey(1)]]
+    batch = stack_samples(samples)
+    assert batch.image.shape == (2, 128, 128, 3)
+    assert batch.image.dtype == batch.masks.dtype == torch.uint8
+    slots = batch.valid.shape[1]
+    assert slots == max(1, *(int(s.valid.sum()) for s in samples))
     assert batch.masks.shape == (2, slots, MASK_CELLS, MASK_CELLS)
-    assert batch.image_ids == (0, 1)
-    moved: Batch = batch.to(torch.device("cpu"))
-    assert torch.equal(moved.masks, batch.masks)
+    assert batch.image_id.tolist() == [0, 1]
+    moved = batch.to(torch.device("cpu"))
+    assert moved.image.shape == (2, 3, 128, 128)
+    assert moved.image.dtype == moved.masks.dtype == torch.float32
+    assert torch.equal(moved.image[1, 2], samples[1].image[..., 2].float())
 
 
-def test_a_missing_image_is_named(data: CocoDataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "masks", "boxes"),
+    [
+        ({}, True, True),
+        ({"initial": "octagon", "components": True}, True, True),
+        ({"preset": "e2ec_dla34"}, False, False),
+        ({"preset": "e2ec_dla34", "initial": "octagon"}, False, True),
+    ],
+)
+def test_only_what_the_model_reads_travels(
+    data: CocoDataset, changes: dict[str, Any], masks: bool, boxes: bool
+) -> None:
+    run = replace(RUN, model=replace(RUN.model, **changes))
+    batch = stack_samples([TrainingViews([data], run)[ViewKey(0)]])
+    assert (batch.masks.numel() > 0) == (batch.point_noise.numel() > 0) == masks
+    assert (batch.box_noise.numel() > 0) == (batch.box_choice.numel() > 0) == boxes
+    assert (batch.object_heat.numel() > 0) == ("components" in changes)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="pinning needs a CUDA device")
+def test_the_loader_pins_every_tensor(data: CocoDataset) -> None:
+    keys = [[ViewKey(0), ViewKey(1)]]
+    views = TrainingViews([data], RUN)
+    loader = DataLoader(
+        views, batch_sampler=keys, num_workers=1, collate_fn=stack_samples, pin_memory=True
+    )
+    (batch,) = loader
+    assert isinstance(batch, Samples)
+    assert all(value.is_pinned() for value in batch if value.numel())
+
+
+def test_an_unreadable_image_costs_one_image_and_is_named_once(
+    data: CocoDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = replace(data.images[0], path=tmp_path / "gone.png")
+    views = TrainingViews([replace(data, images=(gone, *data.images[1:]))], RUN)
+    samples = [views[ViewKey(0, epoch=e)] for e in range(2)]
+    assert [int(s.image_id) for s in samples] == [1, 1]
+    assert _same(samples[0], TrainingViews([data], RUN)[ViewKey(1)])
+    assert len(caplog.records) == 1
+    assert "gone.png' does not exist" in caplog.text
+
+
+def test_only_unreadable_images_are_an_error(data: CocoDataset, tmp_path: Path) -> None:
     image = replace(data.images[0], path=tmp_path / "gone.png")
-    with pytest.raises(ValueError, match=r"gone\.png' does not exist"):
-        TrainingViews([replace(data, images=(image,))], AUGMENT, TARGETS)[0]
+    with pytest.raises(ValueError, match=r"1 images in a row .*gone\.png' does not exist"):
+        TrainingViews([replace(data, images=(image,))], RUN)[ViewKey(0)]
+
+
+def test_the_cache_is_bounded_by_bytes(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, path in enumerate(paths):
+        cv2.imwrite(str(path), np.full((500, 400, 3), number, np.uint8))
+    cache = ImageCache(2)  # three images of 0.6 MB
+    for path in [*paths, paths[2]]:
+        assert cache.read(path).shape == (500, 400, 3)
+        assert cache.size <= 2_000_000
+    assert cache.size == 1_800_000
+    paths[2].unlink(), paths[0].unlink()
+    assert int(cache.read(paths[2])[0, 0, 0]) == 2  # kept
+    with pytest.raises(ValueError, match="does not exist"):
+        cache.read(paths[0])  # dropped
+
+
+def test_a_cache_of_nothing_still_reads(data: CocoDataset) -> None:
+    cache = ImageCache(0)
+    assert cache.read(data.images[0].path).shape == (128, 160, 3)
+    assert cache.size == 0

@@ -9,7 +9,7 @@ import torch
 
 from e2ec_core.checkpoint import CheckpointError, save_checkpoint
 from e2ec_core.config import ModelConfig
-from e2ec_core.learning.start import load_start
+from e2ec_core.learning.start_weights import load_start
 from e2ec_core.model.build import build_model
 
 KNOWN = ModelConfig(class_names=("car", "dog", "person"), vertices=16, evolutions=1)

@@ -1,0 +1,167 @@
+"""The total loss of one batch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from e2ec_core.learning.component_losses import component_losses
+from e2ec_core.learning.config import LossConfig
+from e2ec_core.learning.losses import (
+    ContourLosses,
+    Counts,
+    contour_losses,
+    count_targets,
+    heatmap_focal_loss,
+    mean_over_valid,
+)
+from e2ec_core.learning.region_losses import contour_iou_loss, region_mask_loss
+from e2ec_core.learning.samples import Samples
+from e2ec_core.model.e2ec import E2EC
+from e2ec_core.model.structures import STRIDE, Features, Seeds, gather_cells, plant_seeds
+
+
+def batch_counts(batch: Samples) -> Counts:
+    """What the losses of a batch divide by."""
+    has_objects = batch.object_valid.shape[1] > 0
+    return count_targets(
+        batch.heatmap,
+        batch.keys,
+        batch.valid,
+        objects=batch.object_valid if has_objects else None,
+        component_heat=batch.object_heat if has_objects else None,
+    )
+
+
+def plant_training_seeds(features: Features, batch: Samples) -> Seeds:
+    """Seeds at the true centres; with a box head, under boxes as uncertain as in use.
+
+    The random numbers are part of the batch, so that a step can be repeated.
+
+    Half of the boxes are the detector's own where they resemble the true ones (IoU above 0.5),
+    the others are true boxes with every side moved by up to 8 % or so of the box's size. Boxes of
+    components are all of the second kind, since the detector's enclose whole objects.
+    """
+    if features.box_sides is None:
+        return Seeds(cells=batch.cells, valid=batch.valid)
+    predicted = plant_seeds(features, batch.cells).boxes
+    assert predicted is not None
+    size = batch.boxes[..., 2:] - batch.boxes[..., :2]
+    noise = batch.box_noise.clamp(-2.5, 2.5) * 0.05
+    boxes = batch.boxes + noise * size.repeat(1, 1, 2)
+    if not batch.object_valid.shape[1]:
+        chosen = (box_iou(predicted, batch.boxes) > 0.5)[..., None] & (batch.box_choice < 0.5)
+        boxes = torch.where(chosen, predicted.detach(), boxes)
+    # In unused slots any box of a usual size.
+    safe = boxes.new_zeros(4)
+    safe[2:] = 32.0
+    boxes = torch.where(batch.valid[..., None], boxes, safe)
+    return Seeds(cells=batch.cells, boxes=boxes, valid=batch.valid)
+
+
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of paired boxes xyxy, [..., 4] and [..., 4] to [...]."""
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    overlap = (high - low).clamp(min=0).prod(-1)
+    areas = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1)
+    return overlap / (areas - overlap).clamp(min=1e-6)
+
+
+def _box_loss(features: Features, batch: Samples, counts: Counts | None) -> Tensor:
+    assert features.box_sides is not None
+    cells, boxes, valid = batch.cells, batch.boxes, batch.valid
+    if batch.object_valid.shape[1]:
+        cells, boxes, valid = batch.object_cells, batch.object_boxes, batch.object_valid
+    counts = counts and counts._replace(instances=counts.objects)
+    centres = cells * STRIDE
+    sides = torch.cat([centres - boxes[..., :2], boxes[..., 2:] - centres], -1)
+    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=8).repeat(1, 1, 2)
+    error = (gather_cells(features.box_sides, cells) - sides) / size * 16
+    loss = F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none").mean(-1)
+    return mean_over_valid(loss, valid, counts)
+
+
+def batch_losses(
+    model: E2EC,
+    batch: Samples,
+    config: LossConfig,
+    *,
+    epoch: int,
+    train_detector: bool,
+    counts: Counts | None = None,
+) -> dict[str, Tensor]:
+    """Terms of the loss, unweighted, and `total`. Each part of the model that exists has terms.
+
+    Args:
+        model: in training mode.
+        batch: on the model's device.
+        config: which terms count how much.
+        epoch: decides which loss the last stage has.
+        train_detector: False runs the detector without gradient and leaves out its losses.
+        counts: of the step that this batch is a part of; the parts' terms add up to the step's.
+    """
+    with torch.set_grad_enabled(train_detector and torch.is_grad_enabled()):
+        features = model.detect(batch.image)
+    seeds = model.encode_regions(features, plant_training_seeds(features, batch))
+    stages = model.grow(features, seeds, clip=False)
+    contours = _contour_losses(model, stages, batch, config, epoch, counts)
+    terms = {"initial": contours.initial}
+    if model.deformation is not None:
+        terms["coarse"] = contours.coarse
+    terms |= {f"evolution{i + 1}": term for i, term in enumerate(contours.evolutions)}
+    weighted: dict[str, tuple[float, Tensor]] = {}
+    if train_detector:
+        heatmap = heatmap_focal_loss(features.heatmap, batch.heatmap, counts=counts)
+        weighted["heatmap"] = config.weights.heatmap, heatmap
+        if features.box_sides is not None:
+            weighted["box"] = config.box, _box_loss(features, batch, counts)
+    if model.component_head is not None:
+        parts = component_losses(model.component_head, features, batch, counts=counts)
+        weighted["component_heat"] = config.component_heat, parts["component_heat"]
+        weighted["component_size"] = config.component_size, parts["component_size"]
+    if seeds.region is not None:
+        true = batch.masks, batch.boxes
+        mask = region_mask_loss(seeds.region, *true, batch.valid, counts=counts)
+        iou = contour_iou_loss(
+            stages[-1],
+            *true,
+            seeds.region.frame,
+            batch.valid,
+            jitter=batch.point_noise,
+            counts=counts,
+        )
+        weighted |= {"mask": (config.mask, mask), "iou": (config.contour_iou, iou)}
+    total = contours.total
+    for factor, term in weighted.values():
+        total = total + factor * term
+    return terms | {name: term for name, (_, term) in weighted.items()} | {"total": total}
+
+
+def _contour_losses(
+    model: E2EC,
+    stages: list[Tensor],
+    batch: Samples,
+    config: LossConfig,
+    epoch: int,
+    counts: Counts | None,
+) -> ContourLosses:
+    weights = config.weights
+    if model.deformation is None:  # the coarse contour is the initial one, which has its own loss
+        weights = dataclasses.replace(weights, coarse=0.0)
+    size = (batch.boxes[..., 2:] - batch.boxes[..., :2]).clamp(min=8.0)
+    return contour_losses(
+        stages,
+        batch.contours,
+        batch.keys,
+        batch.valid,
+        last_stage=config.last_stage_in(epoch),
+        last_evolutions=config.matched_evolutions,
+        initial_target=model.initial_target(batch.contours),
+        weights=weights,
+        scale=size / 64 if config.box_units else None,
+        matching_beta=config.matching_beta,
+        counts=counts,
+    )
