@@ -29,8 +29,8 @@ from e2ec_core.data.class_names import CLASS_NAMES
 from e2ec_core.data.coco import CocoDataset
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.learning.config import DataConfig, TrainConfig
-from e2ec_core.learning.source import load_labels
 from e2ec_core.learning.samples import Samples
+from e2ec_core.learning.source import load_labels
 from e2ec_core.learning.training_views import TrainingViews, ViewKey
 
 
@@ -97,21 +97,24 @@ def draw_sample(sample: Samples, class_names: tuple[str, ...]) -> np.ndarray:
 
     A circle marks the first vertex, small dots the key vertices, a cross the centre's cell.
     """
-    targets = sample._make(value.numpy() for value in sample)
+    valid = sample.valid.numpy()
+    rings, keys = sample.contours.numpy()[valid], sample.keys.numpy()[valid]
     contours = Contours(
-        vertices=targets.contours[targets.valid] - np.float32(0.5),
-        scores=np.ones(int(targets.valid.sum()), np.float32),
-        class_ids=targets.class_ids[targets.valid],
+        vertices=rings - np.float32(0.5),
+        scores=np.ones(len(rings), np.float32),
+        class_ids=sample.class_ids.numpy()[valid],
         stage="final",
         image_size=(sample.image.shape[0], sample.image.shape[1]),
     )
-    picture = draw_contours(targets.image, contours, class_names, line_width=1, fill=0.2)
+    image = sample.image.numpy()
+    picture = draw_contours(image, contours, class_names, line_width=1, fill=0.2)
     drawn = np.ascontiguousarray(picture)
-    for slot in np.flatnonzero(targets.valid):
-        ring = np.round(targets.contours[slot]).astype(int)
-        for x, y in ring[targets.keys[slot]].tolist():
+    for ring, is_key, cell in zip(
+        np.round(rings).astype(int), keys, sample.cells.numpy()[valid], strict=True
+    ):
+        for x, y in ring[is_key].tolist():
             cv2.circle(drawn, (x, y), 2, (255, 255, 255), -1)
         cv2.circle(drawn, tuple(ring[0].tolist()), 4, (255, 60, 60), 2)
-        centre = np.round(targets.cells[slot] * 4).astype(int).tolist()
+        centre = np.round(cell * 4).astype(int).tolist()
         cv2.drawMarker(drawn, tuple(centre), (255, 255, 0), cv2.MARKER_CROSS, 8, 1)
     return drawn
