@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -84,7 +84,13 @@ class OptimizerStep:
         )
 
     def take(
-        self, parts: Sequence[Samples], *, epoch: int, step: int, lr: float, stop: int = 0
+        self,
+        parts: Sequence[Samples],
+        *,
+        epoch: int,
+        step: int,
+        lr: float,
+        stop: Callable[[], int] = int,
     ) -> StepResult:
         """Takes one step. It waits for the device once, between gradient and new weights.
 
@@ -93,7 +99,7 @@ class OptimizerStep:
             epoch: counted from 0.
             step: counted from 0 over the whole run; everything random follows from it.
             lr: learning rate.
-            stop: number of a signal that this process received, else 0.
+            stop: says at the end of the step whether this process was told to stop: not 0.
 
         Raises:
             NonFiniteLoss: in all processes alike.
@@ -112,7 +118,7 @@ class OptimizerStep:
         values = torch.stack(
             [torch.stack([t.float() for t in terms.values()]) for terms in losses]
         )
-        told = torch.cat([values.flatten(), values.new_full((1,), float(stop))])
+        told = torch.cat([values.flatten(), values.new_full((1,), float(stop()))])
         *read, stops, length = torch.cat([self.process.sum(told), norm.view(1)]).tolist()
         sums = {name: sum(read[i :: len(names)], 0.0) for i, name in enumerate(names)}
         if not math.isfinite(sums["total"]):

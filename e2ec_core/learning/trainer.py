@@ -185,7 +185,7 @@ class Trainer:
         lr = learning_rate(config.optimizer, step, self.steps_per_epoch, config.epochs)
         try:
             result = self.stepper.take(
-                parts, epoch=epoch, step=step, lr=lr, stop=self.signals.received
+                parts, epoch=epoch, step=step, lr=lr, stop=lambda: self.signals.received
             )
         except NonFiniteLoss as error:
             self.folder.save_nonfinite(

@@ -16,8 +16,9 @@ from e2ec_core.commands.options import read_config
 from e2ec_core.data.coco import CocoDataset, Instance, read_coco
 from e2ec_core.geometry import Polygon, signed_area
 from e2ec_core.learning.config import DataConfig, TrainConfig
-from e2ec_core.learning.source import load_data, load_labels, make_views, split_names
-from e2ec_core.learning.targets import Targets
+from e2ec_core.learning.samples import Samples
+from e2ec_core.learning.source import load_data, load_labels, split_names
+from e2ec_core.learning.training_views import TrainingViews, ViewKey
 
 NAMES = ("disc", "box")
 
@@ -90,12 +91,12 @@ def _bar(x: float, width: float) -> Polygon:
 
 def _targets(
     config: TrainConfig, shapes_dir: Path, outlines: tuple[Polygon, ...], **loss: Any
-) -> Targets:
+) -> Samples:
     """What a run learns of one object on the first image, seen as it is."""
     config = replace(config, loss=replace(config.loss, **loss))
     data = read_coco(shapes_dir / "instances.json", shapes_dir / "images")
     image = replace(data.images[0], instances=(Instance(class_id=0, parts=outlines),))
-    return make_views(config, [replace(data, images=[image])])[0].targets
+    return TrainingViews([replace(data, images=[image])], config)[ViewKey(0)]
 
 
 @pytest.fixture
@@ -106,9 +107,10 @@ def still(tiny_run: Callable[..., TrainConfig]) -> TrainConfig:
 
 
 def test_alignment_winds_once_or_as_published(still: TrainConfig, shapes_dir: Path) -> None:
-    ours = _targets(still, shapes_dir, (LETTER_C + 10,)).contours[0]
+    ours = _targets(still, shapes_dir, (LETTER_C + 10,)).contours[0].numpy()
     assert signed_area(ours) == pytest.approx(-5200, rel=0.01)
     published = _targets(still, shapes_dir, (LETTER_C + 10,), alignment="published").contours[0]
+    published = published.numpy()
     assert signed_area(published) == pytest.approx(-2 * 5200, rel=0.05)
 
 
@@ -147,20 +149,21 @@ def test_every_config_tells_how_to_train_as_published(
     )
     data: CocoDataset = read_coco(shapes_dir / "instances.json", shapes_dir / "images")
     for config, rules in ((ours, ("monotone", "each")), (published, ("published", "each"))):
-        views = make_views(config, [data])
-        assert (views.settings.alignment, views.settings.parts) == rules
-        sample = views[0]
+        views = TrainingViews([data], config)
+        assert (views.targets.alignment, views.targets.parts) == rules
+        sample = views[ViewKey(0)]
         height, width = config.augment.size
         assert sample.image.shape == (height, width, 3)
-        right, bottom = sample.targets.contours.reshape(-1, 2).max(axis=0)
+        right, bottom = sample.contours.numpy().reshape(-1, 2).max(axis=0)
         border = 4 if config is published else 0
         assert right <= width - border
         assert bottom <= height - border
-    views = make_views(published, [data])
-    assert (views.settings.border, views.joined, views.origin) == (4, False, "centre")
-    assert (views.augment.crops, views.augment.colors) == ("published", "published")
+    views = TrainingViews([data], published)
+    assert (views.targets.border, views.joined) == (4, False)
+    assert published.model.label_origin == "centre"
+    assert (published.augment.crops, published.augment.colors) == ("published", "published")
     assert published.loss.before_matching == "none"
-    assert make_views(ours, [data]).joined
+    assert TrainingViews([data], ours).joined
     assert (ours.augment.crops, ours.model.label_origin) == ("anywhere", "corner")
     if name == "kins":
         assert published.optimizer.gamma == 0.25
