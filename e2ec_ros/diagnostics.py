@@ -9,26 +9,33 @@ from std_msgs.msg import Header
 
 from e2ec_ros.messages import FrameTiming, ModelDescription
 from e2ec_ros.statistics import StatisticsReport
+from e2ec_ros.worker import Work
 
 PERIOD = 1.0  # s
+QUIET_TIME = 3.0  # s without contours, or without images, that a slow model or camera may take
+LONGEST_QUIET_TIME = 10.0  # s; then it is an error
 
 
 def diagnostic_array(
-    report: StatisticsReport, model: ModelDescription, *, name: str, active: bool, header: Header
+    report: StatisticsReport,
+    model: ModelDescription,
+    *,
+    name: str,
+    active: bool,
+    work: Work | None,
+    header: Header,
 ) -> DiagnosticArray:
-    """The message for one report.
+    """Builds the message for one report.
 
     Args:
         report: what happened since the last one.
         model: what runs.
         name: the node's name.
         active: whether the node is active; an inactive one is not expected to see images.
+        work: what the inference thread does now.
         header: with the time of the report.
-
-    Returns:
-        one status: WARN when frames failed or an active node got none, else OK.
     """
-    level, message = judge(report, active=active)
+    level, message = judge(report, active=active, work=work)
     values = {**_counts(report), **_latencies(report.timings), **_model(model)}
     status = DiagnosticStatus(
         level=level,
@@ -40,15 +47,41 @@ def diagnostic_array(
     return DiagnosticArray(header=header, status=[status])
 
 
-def judge(report: StatisticsReport, *, active: bool) -> tuple[bytes, str]:
-    """Level and one line for a report."""
+def judge(report: StatisticsReport, *, active: bool, work: Work | None) -> tuple[bytes, str]:
+    """Returns level and one line for a report: OK only when contours come, or none are expected.
+
+    An image that cannot be read is a warning; a model or a machine that fails is an error, and so
+    is a long time without contours.
+    """
+    quiet = report.since_published
     if report.recent.failed:
-        return DiagnosticStatus.WARN, f"{report.recent.failed} failed: {report.last_failure}"
+        bad = report.defective or (active and quiet > LONGEST_QUIET_TIME)
+        level = DiagnosticStatus.ERROR if bad else DiagnosticStatus.WARN
+        return level, f"{report.recent.failed} failed: {report.last_failure}"
+    hangs = work is not None and work.seconds > QUIET_TIME
     if not active:
-        return DiagnosticStatus.OK, "inactive"
-    if report.recent.received == 0 and report.recent.published == 0:
+        return (DiagnosticStatus.WARN if hangs else DiagnosticStatus.OK), (
+            f"inactive, but {_busy(work)}" if hangs else "inactive"
+        )
+    if report.recent.published:
+        rate = report.recent.published / report.period
+        return DiagnosticStatus.OK, f"{rate:.1f} images per second"
+    if work is None and report.since_received is None:
         return DiagnosticStatus.WARN, "no images"
-    return DiagnosticStatus.OK, f"{report.recent.published / report.period:.1f} images per second"
+    if work is None and report.since_received > QUIET_TIME:
+        return DiagnosticStatus.WARN, f"no images for {report.since_received:.0f} s"
+    if quiet <= QUIET_TIME:
+        return DiagnosticStatus.OK, f"last contours {quiet:.1f} s ago"
+    level = DiagnosticStatus.ERROR if quiet > LONGEST_QUIET_TIME else DiagnosticStatus.WARN
+    return level, f"no contours for {quiet:.0f} s: {_busy(work)}"
+
+
+def _busy(work: Work | None) -> str:
+    """Says what keeps the inference thread from the next image."""
+    if work is None:
+        return "images come, but none is processed"
+    what = "the image in work" if work.kind == "frame" else "a call of ~/segment"
+    return f"{what} has taken {work.seconds:.1f} s so far"
 
 
 def _counts(report: StatisticsReport) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The image subscription: quality of service by itself, and a warning when nothing comes."""
+"""The image subscription: chooses its quality of service and warns when nothing comes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from rclpy.qos import QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from e2ec_ros.qos import choose_input, describe_incompatible, describe_silence, newest_only
+from e2ec_ros.qos import (
+    choose_input,
+    describe_incompatible,
+    describe_silence,
+    newest_only,
+    of_transport,
+)
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
+TYPES = {"raw": Image, "compressed": CompressedImage}
 POLL_PERIOD = 0.25  # s
 SILENCE_BEFORE_WARNING = 5.0  # s
 
@@ -42,40 +49,48 @@ class Frame:
 class ImageInput:
     """Subscribes to `image` and its CameraInfo and hands every image on.
 
-    Exists while the node is active. With `auto` the subscription is made when a publisher is
-    there to follow, and made anew when nothing arrives and the publishers changed.
+    Exists while the node is active. With `auto` the subscription follows the publishers: it is
+    made when there is one, and made anew when another reliability serves them all.
+
+    Args:
+        node: the node.
+        on_frame: called in the executor's thread with every image; must not block.
+        is_busy: whether an image is in work; silence means nothing as long.
+        qos: the `input.qos` parameter.
+        transport: the `image_transport` parameter.
+        camera_info_topic: the `input.camera_info` parameter.
+
+    Attributes:
+        topic: the image topic.
+        camera_info: the latest CameraInfo; None before one.
     """
 
     def __init__(
         self,
         node: Node,
         on_frame: Callable[[Frame], None],
+        is_busy: Callable[[], bool],
         *,
         qos: str,
         transport: str,
         camera_info_topic: str,
     ) -> None:
-        """Starts to listen.
-
-        Args:
-            node: the node.
-            on_frame: called in the executor's thread with every image; must not block.
-            qos: the `input.qos` parameter.
-            transport: the `image_transport` parameter.
-            camera_info_topic: the `input.camera_info` parameter.
-        """
         self._node = node
         self._on_frame = on_frame
+        self._is_busy = is_busy
         self._setting = qos
         base = node.resolve_topic_name("image")
-        self.topic = base if transport == "raw" else f"{base}/compressed"
-        self._type = Image if transport == "raw" else CompressedImage
+        self._topics = {
+            "raw": base,
+            "compressed": node.resolve_topic_name(f"{base}/compressed"),
+        }
+        self._transport = transport
+        self.topic = self._topics[transport]
         self._subscription: Subscription[Any] | None = None
         self._qos: QoSProfile | None = None
-        self._camera_info: CameraInfo | None = None
+        self.camera_info: CameraInfo | None = None
         self._heard_at = time.monotonic()
-        self._heard_since_poll = False
-        self._warned = False
+        self._reason = ""  # of the silence that was warned of
         self._info_subscription = node.create_subscription(
             CameraInfo,
             camera_info_topic or f"{base.rsplit('/', 1)[0]}/camera_info",
@@ -97,45 +112,64 @@ class ImageInput:
             self._subscription = None
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
+        self.camera_info = message
 
     def _on_message(self, message: Image | CompressedImage) -> None:
-        self._heard_since_poll, self._warned = True, False
+        self._reason = ""
         self._heard_at = time.monotonic()
         self._on_frame(
-            Frame(message=message, camera_info=self._camera_info, received=self._heard_at)
+            Frame(message=message, camera_info=self.camera_info, received=self._heard_at)
         )
 
     def _poll(self) -> None:
-        """Subscribes when there is somebody to follow; warns once when nothing comes."""
-        if self._heard_since_poll:
-            self._heard_since_poll = False
-            return
+        """Follows the publishers and warns once when nothing comes."""
         publishers = self._node.get_publishers_info_by_topic(self.topic)
-        wanted = choose_input(self._setting, publishers)
+        wanted = choose_input(self._setting, of_transport(self._transport, publishers))
         if wanted is not None and (
             self._qos is None or wanted.reliability != self._qos.reliability
         ):
             self._subscribe(wanted)
+        if self._is_busy():  # a camera may wait for the contours of the image in work
+            self._heard_at = time.monotonic()
         silent = time.monotonic() - self._heard_at
-        if silent >= SILENCE_BEFORE_WARNING and not self._warned:
-            self._warned = True
-            text = describe_silence(self.topic, silent, publishers, self._qos)
-            self._node.get_logger().warning(text)
+        if silent >= SILENCE_BEFORE_WARNING:
+            self._warn_of_silence(silent)
+
+    def _warn_of_silence(self, seconds: float) -> None:
+        """Warns once of each reason; new publishers get the same time as the first ones."""
+        found = {
+            name: self._node.get_publishers_info_by_topic(topic)
+            for name, topic in self._topics.items()
+        }
+        reason = describe_silence(self._transport, self._topics, found, self._qos)
+        if reason == self._reason:
+            return
+        if self._reason:
+            self._reason, self._heard_at = "", time.monotonic()
+            return
+        self._reason = reason
+        self._node.get_logger().warning(f"no image on {self.topic} for {seconds:.0f} s: {reason}")
 
     def _subscribe(self, qos: QoSProfile) -> None:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
+            self._subscription = None
         self._qos = qos
-        self._subscription = self._node.create_subscription(
-            self._type,
-            self.topic,
-            self._on_message,
-            qos,
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
-        )
+        try:
+            self._subscription = self._node.create_subscription(
+                TYPES[self._transport],
+                self.topic,
+                self._on_message,
+                qos,
+                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
+            )
+        except RuntimeError:
+            # The topic has another type in this process, which DDS does not allow. The warning
+            # about silence names both types.
+            self._qos = None
 
     def _on_incompatible(self, event: object) -> None:
-        assert self._qos is not None
         policy = QoSPolicyKind(getattr(event, "last_policy_kind", 0))
+        if self._qos is None or (self._setting == "auto" and policy == QoSPolicyKind.RELIABILITY):
+            return  # the next look at the publishers mends it
         self._node.get_logger().warning(describe_incompatible(self.topic, policy, self._qos))

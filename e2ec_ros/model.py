@@ -7,6 +7,7 @@ be used in processes that have no PyTorch.
 from __future__ import annotations
 
 import gc
+import sys
 from typing import TYPE_CHECKING, cast
 
 from e2ec_ros.messages import ModelDescription
@@ -67,9 +68,8 @@ def _device_name(predictor: Predictor) -> str:
 
 
 def free_memory() -> None:
-    """Gives the memory of a dropped model back to the device."""
-    import torch
-
+    """Gives the memory of a dropped model back, also of one that could not be loaded."""
     gc.collect()
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # not imported for this
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

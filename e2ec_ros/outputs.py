@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -28,18 +30,17 @@ IMAGE_QOS = newest_only(QoSReliabilityPolicy.RELIABLE)  # serves best-effort rea
 
 
 class Outputs:
-    """Made in configure, destroyed in cleanup. Publishes from the inference thread."""
+    """The publishers; the inference thread publishes. Sends the model's description at once.
+
+    Args:
+        node: the node; its lifecycle decides whether the publishers send.
+        model: what runs.
+        parameters: those of configure.
+    """
 
     def __init__(
         self, node: LifecycleNode, model: ModelDescription, parameters: NodeParameters
     ) -> None:
-        """Makes the publishers and sends the model's description.
-
-        Args:
-            node: the node; its lifecycle decides whether the publishers send.
-            model: what runs.
-            parameters: those of configure.
-        """
         self._node = node
         self._model = model
         self._image_topic = node.resolve_topic_name("image")
@@ -81,7 +82,7 @@ class Outputs:
         rectified = parameters.markers_image == "rectified"
         if parameters.markers_image == "auto":
             rectified = self._image_topic.rpartition("/")[2].startswith("image_rect")
-        try:
+        with self._optional("markers"):
             message = contour_markers(
                 contours,
                 self._model,
@@ -93,9 +94,6 @@ class Outputs:
                 max_vertices=parameters.markers_max_vertices,
                 lifetime=parameters.markers_lifetime,
             )
-        except ValueError as error:
-            self._warn(f"markers are left out: {error}; rectified images need no model")
-        else:
             self.markers.publish(message)
 
     def clear_markers(self) -> None:
@@ -116,16 +114,30 @@ class Outputs:
         compressed = self.compressed.get_subscription_count() > 0
         if not raw and not compressed:
             return False
-        drawn = self._draw(image_rgb, contours, parameters)
-        if raw:
-            self.overlay.publish(fill_image(Image(header=header), drawn))
-        if compressed:
-            data = encode_jpeg(drawn, parameters.overlay_jpeg_quality)
-            self.compressed.publish(CompressedImage(header=header, format="jpeg", data=data))
-        calibration = self._calibration(info, contours.image_size, header)
-        if calibration is not None:
-            self.overlay_info.publish(calibration.fill(CameraInfo(header=header)))
-        return True
+        height, width = image_rgb.shape[:2]
+        drawn = None
+        with self._optional(f"overlay of {width} x {height} px"):
+            drawn = self._draw(image_rgb, contours, parameters)
+            if raw:
+                self.overlay.publish(fill_image(Image(header=header), drawn))
+            calibration = self._calibration(info, contours.image_size, header)
+            if calibration is not None:
+                self.overlay_info.publish(calibration.fill(CameraInfo(header=header)))
+        if compressed and drawn is not None:
+            with self._optional(f"compressed overlay of {width} x {height} px"):
+                data = encode_jpeg(drawn, parameters.overlay_jpeg_quality)
+                self.compressed.publish(CompressedImage(header=header, format="jpeg", data=data))
+        return drawn is not None
+
+    @contextmanager
+    def _optional(self, what: str) -> Iterator[None]:
+        """Lets one output fail alone and warns once: the contours of the frame are out already."""
+        try:
+            yield
+        except Exception as error:
+            if self._node.context.ok():
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                self._warn(f"no {what}: {reason}")
 
     def _calibration(
         self, info: CameraInfo | None, size: tuple[int, int], header: Header

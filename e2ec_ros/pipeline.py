@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 
 
 class Pipeline:
-    """Turns frames into published messages with one loaded model."""
+    """Turns frames into published messages with one loaded model.
+
+    Args:
+        predictor: the model.
+        model: its description.
+        outputs: the publishers.
+        statistics: counters to raise.
+        parameters: gives the current parameters; read once per frame.
+        clock: the node's clock, for the delay since the image's stamp.
+    """
 
     def __init__(
         self,
@@ -41,16 +50,6 @@ class Pipeline:
         parameters: Callable[[], NodeParameters],
         clock: Clock,
     ) -> None:
-        """Wires the parts; nothing is made here.
-
-        Args:
-            predictor: the model.
-            model: its description.
-            outputs: the publishers.
-            statistics: counters to raise.
-            parameters: gives the current parameters; read once per frame.
-            clock: the node's clock, for the delay since the image's stamp.
-        """
         self._predictor = predictor
         self._model = model
         self._outputs = outputs
@@ -62,6 +61,9 @@ class Pipeline:
     def process(self, frame: Frame, dropped: int) -> None:
         """Segments one frame and publishes everything about it.
 
+        A frame whose node was deactivated meanwhile is dropped. Once its contours are out, the
+        frame counts as published, whatever becomes of markers and overlay.
+
         Args:
             frame: the image.
             dropped: frames discarded since the one before.
@@ -71,12 +73,16 @@ class Pipeline:
         """
         taken = time.monotonic()
         self._dropped += dropped
-        self._statistics.count(dropped=dropped)
+        self._statistics.dropped(dropped)
         parameters = self._parameters()
         header = frame.message.header
         image_rgb = to_rgb(frame.message, parse_range(parameters.input_range))
         converted = time.monotonic()
         prediction = self._predict(image_rgb, parameters)
+        if not self._outputs.contours.is_activated:
+            self._dropped += 1
+            self._statistics.dropped(1)
+            return
         timing = FrameTiming(
             queue=taken - frame.received,
             preprocess=converted - taken + prediction.timing.preprocess,
@@ -93,7 +99,7 @@ class Pipeline:
         info = frame.camera_info
         self._outputs.publish_markers(contours, header, info, parameters)
         if self._outputs.publish_overlay(image_rgb, contours, header, info, parameters):
-            self._statistics.count(overlays=1)
+            self._statistics.overlay_drawn()
 
     def segment(self, message: Image, score_threshold: float) -> InstanceContourArray:
         """Segments one image outside the stream; nothing is published.

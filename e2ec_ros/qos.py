@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 
 from rclpy.qos import (
     QoSDurabilityPolicy,
@@ -13,8 +14,10 @@ from rclpy.qos import (
 )
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+MESSAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
+_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _FIXES = {
-    QoSPolicyKind.RELIABILITY: "set input.qos to best_effort or auto",
+    QoSPolicyKind.RELIABILITY: "set input.qos to auto",
     QoSPolicyKind.DURABILITY: "make the publisher's durability volatile or transient local",
     QoSPolicyKind.DEADLINE: "take the deadline off the publisher",
     QoSPolicyKind.LIVELINESS: "make the publisher's liveliness automatic",
@@ -66,6 +69,13 @@ def choose_input(setting: str, publishers: Sequence[TopicEndpointInfo]) -> QoSPr
     return newest_only(QoSReliabilityPolicy.BEST_EFFORT)
 
 
+def of_transport(
+    transport: str, publishers: Sequence[TopicEndpointInfo]
+) -> list[TopicEndpointInfo]:
+    """Returns the publishers whose message type belongs to an `image_transport`."""
+    return [one for one in publishers if one.topic_type == MESSAGE_TYPES[transport]]
+
+
 def describe_incompatible(topic: str, policy: QoSPolicyKind, used: QoSProfile) -> str:
     """One line for an incompatible-QoS event: what does not fit, and what to set."""
     fix = _FIXES.get(policy, "compare both sides with `ros2 topic info --verbose`")
@@ -76,18 +86,53 @@ def describe_incompatible(topic: str, policy: QoSPolicyKind, used: QoSProfile) -
 
 
 def describe_silence(
-    topic: str, seconds: float, publishers: Sequence[TopicEndpointInfo], used: QoSProfile | None
+    transport: str,
+    topics: Mapping[str, str],
+    publishers: Mapping[str, Sequence[TopicEndpointInfo]],
+    used: QoSProfile | None,
 ) -> str:
-    """One line for a topic on which no image came for a while."""
-    if not publishers:
+    """Says why no image comes, and what to set.
+
+    Args:
+        transport: the `image_transport` parameter.
+        topics: transport to its topic.
+        publishers: transport to who publishes on its topic, of whatever type.
+        used: the subscription's profile; None without a subscription.
+    """
+    here = publishers[transport]
+    fitting = of_transport(transport, here)
+    if fitting and used is not None:
+        return _describe_loss(fitting, used)
+    if fitting:
+        return "the subscription could not be made; run the node in a process of its own"
+    (other,) = set(MESSAGE_TYPES) - {transport}
+    if of_transport(other, publishers[other]):
         return (
-            f"no image on {topic} for {seconds:.0f} s and nobody publishes there; "
-            "remap `image` to the camera's topic"
+            f"nobody publishes {MESSAGE_TYPES[transport]} there, but {topics[other]} carries "
+            f"{MESSAGE_TYPES[other]}; set image_transport to {other}"
         )
-    offers = ", ".join(publisher.qos_profile.reliability.name.lower() for publisher in publishers)
-    own = used.reliability.name.lower() if used else "not subscribed yet"
+    if not here:
+        return "nobody publishes there; remap `image` to the camera's topic"
+    carried = ", ".join(sorted({one.topic_type for one in here}))
+    fix = "remap `image` to a topic of that type"
+    if of_transport(other, here):
+        topic = topics[transport]
+        base = topic.removesuffix("/compressed")
+        if other == "raw":
+            fix = f"set image_transport to raw and remap `image` to {topic}"
+        elif base != topic:
+            fix = f"set image_transport to compressed and remap `image` to {base}"
+        else:
+            fix = f"set image_transport to compressed and remap `{topic}/compressed` to {topic}"
+    return f"it carries {carried}, and this node reads {MESSAGE_TYPES[transport]}; {fix}"
+
+
+def _describe_loss(publishers: Sequence[TopicEndpointInfo], used: QoSProfile) -> str:
+    """Says what can be wrong where publishers and subscription fit."""
+    offers = ", ".join(one.qos_profile.reliability.name.lower() for one in publishers)
+    sides = "the publisher too" if any(map(os.environ.get, _PROFILES)) else "both sides"
     return (
-        f"no image on {topic} for {seconds:.0f} s though somebody publishes there ({offers}; this "
-        f"node: {own}); if they do come, large ones get lost in Fast DDS's default shared "
-        "memory: start both sides with config/fastdds_shm.xml"
+        f"somebody publishes there ({offers}; this node: {used.reliability.name.lower()}); if "
+        "images are sent, large ones get lost in Fast DDS's default shared memory: start "
+        f"{sides} with config/fastdds_shm.xml"
     )

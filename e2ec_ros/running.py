@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -14,12 +14,15 @@ from rclpy.node import Node
 
 from e2ec_ros.parameter_files import unmatched_parameters
 
+CLOSE_TIMEOUT = 4.0  # s; `ros2 launch` sends SIGTERM 5 s after SIGINT
 
+
+@runtime_checkable
 class Closable(Protocol):
     """A node with threads of its own."""
 
-    def close(self) -> bool:
-        """Ends them within a bounded time; returns whether they ended."""
+    def close(self, timeout: float) -> bool:
+        """Ends them within `timeout` s; returns whether they ended."""
 
 
 def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
@@ -30,11 +33,13 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
         arguments: command line; None for that of the process.
 
     Returns:
-        exit status: 0 after a signal, 1 when the node could not be made.
+        exit status: 0 after a signal, 1 when the node could not be made. A thread that does not
+        end in time ends the process with 1 instead.
     """
     node: Node | None = None
-    ended = True
+    executor: SingleThreadedExecutor | None = None
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # no longer `prepare_process`'s
         try:
             rclpy.init(args=list(arguments) if arguments is not None else None)
         except RuntimeError as error:  # rcl could not read the arguments
@@ -59,23 +64,26 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
         # `ros2 launch` and the terminal both send SIGINT: the second must not break the ending.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        ended = _end(node)
-    if not ended:
-        # A thread hangs in a driver or a network: the interpreter would crash or hang on it.
-        os._exit(0)
+        _leave_ros(node, executor)
+        if isinstance(node, Closable) and not node.close(CLOSE_TIMEOUT):
+            # The interpreter would crash or hang on a thread that still computes.
+            _complain(f"a thread did not end within {CLOSE_TIMEOUT:g} s; left it behind")
+            sys.stderr.flush()
+            os._exit(1)
     return 0
 
 
-def _complain(error: Exception) -> int:
+def _complain(error: object) -> int:
     print(f"error: {str(error).strip()}", file=sys.stderr)
     return 1
 
 
-def _end(node: Node | None) -> bool:
-    ended = True
-    if node is not None:
-        close = getattr(node, "close", None)
-        ended = close() if close else True
-        node.destroy_node()
+def _leave_ros(node: Node | None, executor: SingleThreadedExecutor | None) -> None:
+    """Takes the node off the network and frees its shared memory, whatever its threads do."""
+    context = rclpy.get_default_context()
     rclpy.try_shutdown()
-    return ended
+    if executor is not None:
+        executor.shutdown(0.0)
+    if node is not None:
+        node.destroy_node()
+    context.destroy()

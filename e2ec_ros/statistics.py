@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from e2ec_ros.messages import FrameTiming
 
@@ -33,48 +33,68 @@ class StatisticsReport:
         recent: counts since the last report.
         period: time since the last report, s.
         timings: of the frames published since the last report.
+        since_received: time since the last image, s; None before the first.
+        since_published: time since the last contours, or since activation without any, s.
         last_failure: why the latest failed frame failed; empty when none ever did.
+        defective: whether the model or the machine failed since the last report, not an image.
     """
 
     totals: FrameCounts
     recent: FrameCounts
-    period: float
-    timings: tuple[FrameTiming, ...]
-    last_failure: str
+    period: float = 1.0
+    timings: tuple[FrameTiming, ...] = ()
+    since_received: float | None = None
+    since_published: float = 0.0
+    last_failure: str = ""
+    defective: bool = False
 
 
-@dataclass
 class FrameStatistics:
     """Counters that any thread may raise."""
 
-    _totals: FrameCounts = field(default_factory=FrameCounts)
-    _reported: FrameCounts = field(default_factory=FrameCounts)
-    _timings: list[FrameTiming] = field(default_factory=list)
-    _last_failure: str = ""
-    _reported_at: float = field(default_factory=time.monotonic)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._totals = self._reported = FrameCounts()
+        self._timings: list[FrameTiming] = []
+        self._last_failure = ""
+        self._defective = False
+        self._received_at: float | None = None
+        self._reported_at = self._published_at = time.monotonic()
 
-    def count(self, *, received: int = 0, dropped: int = 0, overlays: int = 0) -> None:
-        """Adds to the totals."""
+    def activated(self) -> None:
+        """Notes that contours are expected from now on."""
         with self._lock:
-            self._totals = replace(
-                self._totals,
-                received=self._totals.received + received,
-                dropped=self._totals.dropped + dropped,
-                overlays=self._totals.overlays + overlays,
-            )
+            self._published_at = time.monotonic()
+
+    def received(self) -> None:
+        """Counts one image that came."""
+        with self._lock:
+            self._add(received=1)
+            self._received_at = time.monotonic()
+
+    def dropped(self, count: int) -> None:
+        """Counts images that nobody processed."""
+        with self._lock:
+            self._add(dropped=count)
 
     def published(self, timing: FrameTiming) -> None:
-        """One frame became a message."""
+        """Counts one frame that became a message."""
         with self._lock:
-            self._totals = replace(self._totals, published=self._totals.published + 1)
+            self._add(published=1)
             self._timings.append(timing)
+            self._published_at = time.monotonic()
 
-    def failed(self, reason: str) -> None:
-        """One frame could not be processed."""
+    def overlay_drawn(self) -> None:
+        """Counts one overlay."""
         with self._lock:
-            self._totals = replace(self._totals, failed=self._totals.failed + 1)
+            self._add(overlays=1)
+
+    def failed(self, reason: str, *, defective: bool) -> None:
+        """Counts one frame that could not be processed; `defective` as in the report."""
+        with self._lock:
+            self._add(failed=1)
             self._last_failure = reason
+            self._defective |= defective
 
     @property
     def totals(self) -> FrameCounts:
@@ -83,18 +103,26 @@ class FrameStatistics:
             return self._totals
 
     def report(self) -> StatisticsReport:
-        """What happened since the last call."""
+        """Returns what happened since the last call."""
         now = time.monotonic()
         with self._lock:
-            totals, before = self._totals, self._reported
+            before = vars(self._reported)
+            recent = {name: count - before[name] for name, count in vars(self._totals).items()}
             report = StatisticsReport(
-                totals=totals,
-                recent=FrameCounts(
-                    **{name: count - getattr(before, name) for name, count in vars(totals).items()}
-                ),
+                totals=self._totals,
+                recent=FrameCounts(**recent),
                 period=max(now - self._reported_at, 1e-9),
                 timings=tuple(self._timings),
+                since_received=None if self._received_at is None else now - self._received_at,
+                since_published=now - self._published_at,
                 last_failure=self._last_failure,
+                defective=self._defective,
             )
-            self._timings, self._reported, self._reported_at = [], totals, now
+            self._timings, self._defective = [], False
+            self._reported, self._reported_at = self._totals, now
         return report
+
+    def _add(self, **counts: int) -> None:
+        now = vars(self._totals)
+        changed = {name: now[name] + count for name, count in counts.items()}
+        self._totals = replace(self._totals, **changed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +15,7 @@ N = TypeVar("N", bound=LifecycleNode)
 Callback = Callable[[N, LifecycleState], TransitionCallbackReturn]
 
 # What users cause and can mend: one line is enough. Anything else is a defect: with traceback.
-EXPECTED = (ValueError, OSError)
+EXPECTED = (ValueError, OSError, ImportError)
 
 
 def transition(undo: str) -> Callable[[Callback[N]], Callback[N]]:
@@ -31,15 +32,16 @@ def transition(undo: str) -> Callable[[Callback[N]], Callback[N]]:
     def decorate(callback: Callback[N]) -> Callback[N]:
         @wraps(callback)
         def wrapped(node: N, state: LifecycleState) -> TransitionCallbackReturn:
+            result = TransitionCallbackReturn.FAILURE
             try:
                 result = callback(node, state)
             except Exception as error:
                 _leave_if_shut_down(node)
                 _log(node.get_logger(), callback.__name__.removeprefix("on_"), error)
-                if undo:
-                    getattr(node, undo)()
-                return TransitionCallbackReturn.FAILURE
             _leave_if_shut_down(node)
+            # Not in the handler: the error's traceback holds the model that is to be freed.
+            if undo and result is TransitionCallbackReturn.FAILURE:
+                getattr(node, undo)()
             return result
 
         return wrapped
@@ -58,6 +60,10 @@ def _leave_if_shut_down(node: LifecycleNode) -> None:
 
 
 def _log(logger: RcutilsLogger, name: str, error: Exception) -> None:
+    if isinstance(error, ModuleNotFoundError):
+        error = ValueError(
+            f"the Python package {error.name!r} is missing; install it for {sys.executable}"
+        )
     if isinstance(error, EXPECTED):
         logger.error(f"{name} failed: {error}")
     else:

@@ -108,7 +108,7 @@ class Bench:
             executor.shutdown(timeout_sec=5.0)
             thread.join(5.0)
             if hasattr(node, "close"):
-                node.close()
+                node.close(5.0)
             node.destroy_node()
 
     def wait(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:

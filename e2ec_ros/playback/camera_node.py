@@ -5,6 +5,11 @@ The exit status is 1 if the source cannot be played, or if an image of it had to
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from e2ec_ros.starting import prepare_process
+
+    prepare_process()
+
 import queue
 import sys
 import time
@@ -124,7 +129,7 @@ class CameraNode(Node):
             return LIVE_PERIOD
         return ANSWER_CHECK_PERIOD if parameters.wait_for_contours else 1.0 / self._source.rate
 
-    def close(self, timeout: float = CLOSE_TIMEOUT) -> bool:
+    def close(self, timeout: float) -> bool:
         """Ends the thread that reads ahead; returns whether it ended in time."""
         return self._images.close(timeout)
 

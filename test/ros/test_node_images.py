@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from numpy.typing import NDArray
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -72,6 +70,12 @@ class Stream:
 def activate(bench: Bench) -> None:
     assert bench.transition("configure")
     assert bench.transition("activate")
+
+
+def info_width(node: SegmentationNode) -> int:
+    """Width in the CameraInfo that the node holds, 0 without one."""
+    info = node.input.camera_info if node.input is not None else None
+    return info.width if info is not None else 0
 
 
 def predicted(rgb: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -192,8 +196,8 @@ def test_bad_images_are_skipped_with_one_warning_and_the_node_goes_on(
     node = make_node()
     activate(bench)
     stream = Stream(bench).ready()
-    assert node._configured is not None
-    statistics = node._configured.statistics
+    assert node.engine is not None
+    statistics = node.engine.statistics
     changed: tuple[dict[str, object], ...] = (
         {"encoding": "nonsense"},
         {"width": 0},
@@ -232,21 +236,21 @@ def test_the_overlay_is_drawn_only_while_somebody_listens(
     bench.wait(lambda: infos.get_subscription_count() > 0)
     stream.ask(image(coffee, "rgb8"))
     stream.ask(image(coffee, "rgb8"))
-    assert node._configured is not None
-    assert node._configured.statistics.totals.overlays == 0
+    assert node.engine is not None
+    assert node.engine.statistics.totals.overlays == 0
 
     overlays = bench.listen(Image, "/e2ec/overlay/image")
     overlay_infos = bench.listen(CameraInfo, "/e2ec/overlay/camera_info")
     jpegs = bench.listen(CompressedImage, "/e2ec/overlay/image/compressed")
-    outputs = node._configured.outputs
+    outputs = node.engine.outputs
     for publisher in (outputs.overlay, outputs.overlay_info, outputs.compressed):
         bench.wait(lambda publisher=publisher: publisher.get_subscription_count() > 0)
     sent = image(coffee, "rgb8")
     infos.publish(CameraInfo(width=600, height=400))
-    bench.wait(lambda: node._input is not None and node._input._camera_info is not None)
+    bench.wait(lambda: info_width(node) == 600)
     answer = stream.ask(sent)
     bench.wait(lambda: overlays and jpegs and overlay_infos)
-    assert node._configured.statistics.totals.overlays == 1
+    assert node.engine.statistics.totals.overlays == 1
     assert overlays[0].header == jpegs[0].header == sent.header
     assert overlay_infos[0].header == sent.header
     assert overlay_infos[0].width == 600
@@ -264,8 +268,8 @@ def test_markers_need_a_listener_and_a_calibrated_camera(
     activate(bench)
     stream = Stream(bench).ready()
     markers = bench.listen(MarkerArray, "/e2ec/markers")
-    assert node._configured is not None
-    outputs = node._configured.outputs
+    assert node.engine is not None
+    outputs = node.engine.outputs
     bench.wait(lambda: outputs.markers.get_subscription_count() > 0)
     stream.ask(image(coffee, "rgb8"))
     bench.wait(lambda: any("need a calibrated CameraInfo" in line for line in console()), 10)
@@ -274,7 +278,7 @@ def test_markers_need_a_listener_and_a_calibrated_camera(
     bench.wait(lambda: infos.get_subscription_count() > 0)
     p = [500.0, 0.0, 299.5, 0.0, 0.0, 500.0, 199.5, 0.0, 0.0, 0.0, 1.0, 0.0]
     infos.publish(CameraInfo(width=600, height=400, p=p))
-    bench.wait(lambda: node._input is not None and node._input._camera_info is not None)
+    bench.wait(lambda: info_width(node) == 600)
     answer = stream.ask(image(coffee, "rgb8"))
     bench.wait(lambda: markers)
     strips = markers[0].markers[1:]
@@ -286,13 +290,13 @@ def test_markers_need_a_listener_and_a_calibrated_camera(
     # A CameraInfo of twice the size belongs to the image too, one of another frame does not.
     doubled = [2 * value for value in p[:8]] + p[8:]
     infos.publish(CameraInfo(width=1200, height=800, p=doubled))
-    bench.wait(lambda: node._input is not None and node._input._camera_info.width == 1200)
+    bench.wait(lambda: info_width(node) == 1200)
     stream.ask(image(coffee, "rgb8"))
     bench.wait(lambda: len(markers) == 2)
     again = markers[1].markers[1].points[0]
     np.testing.assert_allclose([again.x, again.y], [point.x, point.y], atol=1e-6)
     infos.publish(CameraInfo(width=600, height=400, p=p, header=Header(frame_id="elsewhere")))
-    bench.wait(lambda: node._input is not None and node._input._camera_info.width == 600)
+    bench.wait(lambda: info_width(node) == 600)
     stream.ask(image(coffee, "rgb8"))
     bench.wait(lambda: any("it belongs to frame 'elsewhere'" in line for line in console()), 10)
     assert bench.transition("deactivate")
@@ -338,49 +342,6 @@ def test_a_request_is_answered_also_when_the_node_is_cleaned_up_meanwhile(
     for answer in answers:
         assert answer.result().success or answer.result().message
     assert bench.state() == "unconfigured"
-
-
-@pytest.mark.parametrize("reliability", list(QoSReliabilityPolicy)[1:3])
-@pytest.mark.parametrize("publisher_first", [True, False])
-def test_images_arrive_whatever_the_publisher_offers_and_whoever_starts_first(
-    bench: Bench,
-    make_node: MakeNode,
-    reliability: QoSReliabilityPolicy,
-    publisher_first: bool,
-) -> None:
-    qos = QoSProfile(depth=1, reliability=reliability)
-    big = np.zeros((720, 1280, 3), np.uint8)  # 2.8 MB, beyond Fast DDS's default segment
-    if publisher_first:
-        publisher = bench.node.create_publisher(Image, "/image", qos)
-    make_node()
-    activate(bench)
-    answers = bench.listen(InstanceContourArray, "/e2ec/contours")
-    if not publisher_first:
-        publisher = bench.node.create_publisher(Image, "/image", qos)
-    bench.wait(lambda: publisher.get_subscription_count() > 0)
-    bench.wait(lambda: bench.node.count_publishers("/e2ec/contours") > 0)
-    for count in range(1, 4):
-        publisher.publish(image(big, "rgb8"))
-        bench.wait(lambda count=count: len(answers) >= count, 20)
-
-
-def test_an_incompatible_publisher_is_reported_with_the_fix(
-    bench: Bench, make_node: MakeNode, console: Console
-) -> None:
-    make_node(input__qos="reliable")
-    activate(bench)
-    qos = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-    bench.node.create_publisher(Image, "/image", qos)
-    words = "set input.qos to best_effort or auto"
-    bench.wait(lambda: any(words in line for line in console()), 20)
-
-
-def test_silence_is_reported_once(
-    bench: Bench, active_node: SegmentationNode, console: Console
-) -> None:
-    bench.wait(lambda: any("nobody publishes there" in line for line in console()), 20)
-    time.sleep(1.0)  # four more looks at the topic
-    assert sum("no image on /image" in line for line in console()) == 1
 
 
 def test_a_png_and_its_pixels_give_the_same(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 
 from e2ec_ros.msg import ModelInfo
@@ -79,17 +78,17 @@ def test_parameters_change_when_they_may_and_say_when_they_may_not(
         assert bench.set(name, 1) == ""  # `ros2 param set` sends an integer
         value = active_node.get_parameter(name).value
         assert (value, type(value)) == (1.0, float)
-    assert active_node._declared.value.nms_iou == 1.0
+    assert active_node.declared.value.nms_iou == 1.0
     assert bench.set("nms_iou", 2) == "parameter nms_iou is 2; give 0.01 to 1"
     assert "'soon', which is not of type float" in bench.set("nms_iou", "soon")
     assert "2.5, which is not of type int" in bench.set("max_instances", 2.5)
-    assert active_node._declared.value.score_threshold == 0.55
+    assert active_node.declared.value.score_threshold == 0.55
     assert "cannot change now" in bench.set("weights", "other.safetensors")
     assert "deactivate and clean up" in bench.set("device", "cuda")
     assert "deactivate the node first" in bench.set("input.qos", "reliable")
     assert "final" in bench.set("stage", "last")
     assert bench.set("score_threshold", 1.5) != ""
-    assert active_node._declared.value.score_threshold == 0.55
+    assert active_node.declared.value.score_threshold == 0.55
     assert bench.transition("deactivate")
     assert bench.set("input.qos", "reliable") == ""
     assert "cannot change now" in bench.set("precision", "bf16")
@@ -100,18 +99,18 @@ def test_parameters_change_when_they_may_and_say_when_they_may_not(
 def test_the_model_stays_through_deactivate_and_goes_with_cleanup(
     bench: Bench, active_node: SegmentationNode
 ) -> None:
-    loaded = active_node._configured
+    loaded = active_node.engine
     assert loaded is not None
     assert inference_threads() == 1
-    assert active_node._input is not None
+    assert active_node.input is not None
     assert bench.transition("deactivate")
-    assert active_node._configured is loaded
-    assert active_node._input is None
+    assert active_node.engine is loaded
+    assert active_node.input is None
     assert bench.transition("activate")
-    assert active_node._configured is loaded
+    assert active_node.engine is loaded
     assert bench.transition("deactivate")
     assert bench.transition("cleanup")
-    assert active_node._configured is None
+    assert active_node.engine is None
     assert inference_threads() == 0
 
 
@@ -148,27 +147,3 @@ def test_the_model_info_is_latched_and_diagnostics_say_what_runs(
     status = diagnostics[-1].status[0]
     assert status.message == "no images"
     assert {value.key: value.value for value in status.values}["model"] == "e2ec_lite"
-
-
-@pytest.mark.parametrize("qos", ["auto", "reliable", "sensor_data"])
-def test_the_subscription_follows_the_parameter(
-    bench: Bench, make_node: MakeNode, qos: str
-) -> None:
-    from rclpy.qos import QoSReliabilityPolicy
-    from sensor_msgs.msg import Image
-
-    from e2ec_ros.qos import newest_only
-
-    make_node(input__qos=qos)
-    assert bench.transition("configure")
-    assert bench.transition("activate")
-    offered = QoSReliabilityPolicy.BEST_EFFORT if qos == "auto" else QoSReliabilityPolicy.RELIABLE
-    bench.node.create_publisher(Image, "/image", newest_only(offered))
-    found = bench.node.get_subscriptions_info_by_topic
-    bench.wait(lambda: found("/image"))
-    expected = {
-        "auto": QoSReliabilityPolicy.BEST_EFFORT,
-        "reliable": QoSReliabilityPolicy.RELIABLE,
-        "sensor_data": QoSReliabilityPolicy.BEST_EFFORT,
-    }
-    assert found("/image")[0].qos_profile.reliability == expected[qos]
