@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,14 @@ def test_a_run_writes_weights_and_what_it_did(
     assert any("total" in record for record in records)
     predictor = Predictor.from_checkpoint(run / "run.safetensors", device="cpu")
     assert predictor.info.config.class_names == ("disc", "box")
-    again = e2ec("train", "--config", config, "--seed=5", "--resume", "--epochs", "2")
+    before = (run / "run.safetensors").read_bytes()
+    reply = e2ec("train", "--config", config)
+    assert (reply.status, "go on with --resume, replace it with --ov" in reply.error) == (2, True)
+    reply = e2ec("train", "--config", config, "--seed=5", "--resume", "--epochs", "2")
+    assert "optimizer.lr was 0.0003 and is 0.001" in reply.error
+    assert (run / "run.safetensors").read_bytes() == before
+    same = ("--seed=5", "--optimizer.lr=3e-4", "--resume")
+    again = e2ec("train", "--config", config, *same, "--epochs", "2")
     assert again.status == 0, again.err
     assert "epoch 2/2" in again.out
     assert "epoch 1/2" not in again.out
@@ -110,3 +119,27 @@ def test_two_processes_train_one_model_and_say_errors_once(
     assert said.count("epoch 1/1") == 1
     assert said.count("weights: ") == 1
     assert (tmp_path / "run/run.safetensors").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_signal_ends_all_processes_with_one_line(
+    repo_dir: Path, tmp_path: Path, settings: dict[str, Any], processes: str, number: int
+) -> None:
+    config = _write(tmp_path, settings | {"epochs": 10000, "batch_size": 2, "log_every": 1})
+    child = _start(repo_dir, "--config", config, "--processes", processes)
+    try:
+        metrics, end = tmp_path / "run/metrics.jsonl", time.monotonic() + 200
+        while not (metrics.is_file() and metrics.stat().st_size) and time.monotonic() < end:
+            assert child.poll() is None
+            time.sleep(0.1)
+        child.send_signal(number)
+        _, errors = child.communicate(timeout=100)
+    finally:
+        child.kill()
+    assert child.returncode == 128 + number, errors
+    said = [line for line in errors.splitlines() if line.startswith("train: ")]
+    assert len(said) == 1
+    assert "go on with --resume" in said[0]
+    assert "Traceback" not in errors
+    assert (tmp_path / "run/last.pt").is_file()
