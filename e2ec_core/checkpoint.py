@@ -113,19 +113,35 @@ def read_checkpoint(path: str | Path) -> tuple[CheckpointInfo, dict[str, Tensor]
         )
     try:
         config = model_config(json.loads(metadata["config"]))
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"weights file {str(path)!r} has a bad config: {error}") from error
+        card = json.loads(metadata.get("card", "{}"))
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+        raise CheckpointError(f"weights file {str(path)!r} has a bad config: {reason}") from None
+    if not isinstance(card, dict):
+        raise CheckpointError(f"weights file {str(path)!r} has a model card that is no mapping")
+    for key, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise CheckpointError(
+                f"weights file {str(path)!r} holds NaN or inf in {key!r}; "
+                "take another checkpoint of the run, or copy the file again"
+            )
     info = CheckpointInfo(
         name=path.stem,
         config=config,
-        card=json.loads(metadata.get("card", "{}")),
+        card=card,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
     return info, {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def load_state(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Loads a state dict that must fit exactly.
+    """Loads a state dict that must fit exactly; raises as `check_fit`."""
+    check_fit(model, state, source)
+    model.load_state_dict(state)
+
+
+def check_fit(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Compares names and shapes of a state dict with a model's.
 
     Raises:
         CheckpointError: with every missing, unknown and differently shaped tensor.
@@ -139,5 +155,6 @@ def load_state(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
         if own[key].shape != state[key].shape
     ]
     if problems:
-        raise CheckpointError(f"{source} does not fit the model: " + "; ".join(sorted(problems)))
-    model.load_state_dict(state)
+        raise CheckpointError(
+            f"{source} does not fit the model: " + "; ".join(sorted(problems)[:8])
+        )

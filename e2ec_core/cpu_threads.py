@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from functools import lru_cache
 
 
 def wait_passively() -> None:
@@ -13,3 +15,13 @@ def wait_passively() -> None:
     OMP_WAIT_POLICY only when it is loaded. A policy that the user has set stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@lru_cache(maxsize=1)  # once for each process
+def warn_of_spinning() -> None:
+    """Logs a warning if this process's CPU threads spin while they wait."""
+    if os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
+        logging.getLogger(__name__).warning(
+            "PyTorch's CPU threads spin while they wait, which slows everything down beside "
+            "another busy process; set OMP_WAIT_POLICY=PASSIVE before torch is imported"
+        )

@@ -34,7 +34,13 @@ class PredictorSettings:
         low=0,
         high=4096,
     )
-    long_side: int = setting(512, "... and its long side at least this many px.", low=0, high=8192)
+    long_side: int = setting(
+        512,
+        "... and its long side at least this many px. Converted weights keep their published "
+        "scale until one of the two is changed.",
+        low=0,
+        high=8192,
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import traceback
 from typing import TYPE_CHECKING, cast
 
 from e2ec_ros.messages import ModelDescription
@@ -32,13 +33,20 @@ def load_predictor(parameters: NodeParameters) -> Predictor:
     if parameters.threads:
         torch.set_num_threads(parameters.threads)
     cv2.setNumThreads(1)  # OpenCV's and PyTorch's thread pools slow each other down
-    predictor = Predictor.from_checkpoint(
-        parameters.weights or resource(SHIPPED_WEIGHTS),
-        device=parameters.device,
-        precision=cast("Precision", parameters.precision),
-        settings=parameters.predictor_settings(),
-    )
-    predictor.warm_up()
+    try:
+        predictor = Predictor.from_checkpoint(
+            parameters.weights or resource(SHIPPED_WEIGHTS),
+            device=parameters.device,
+            precision=cast("Precision", parameters.precision),
+            settings=parameters.predictor_settings(),
+        )
+        predictor.warm_up()
+    except Exception as error:
+        # Whoever keeps the error would keep the weights, which are locals of its traceback.
+        for link in (error, error.__cause__, error.__context__):
+            if link is not None:
+                traceback.clear_frames(link.__traceback__)
+        raise
     return predictor
 
 

@@ -77,6 +77,12 @@ def main(words: Sequence[str]) -> int:
     predictor = load_predictor(line.build(ModelOptions), settings)
     if options.nms_iou is None and predictor.info.config.placement == "coco":  # as published
         predictor.settings = dataclasses.replace(settings, nms_iou=PUBLISHED_NMS_IOU)
+    sizes = (options.long_side, line.build(PredictorSettings).short_side)
+    if predictor.info.config.placement != "fit" and not any(sizes):  # as published
+        standard = PredictorSettings()
+        predictor.settings = dataclasses.replace(
+            predictor.settings, short_side=standard.short_side, long_side=standard.long_side
+        )
     scores = measure(predictor, source, rules)
     precision = [row.precision for row in scores]
     print(stage_table([row.stage for row in scores], precision, rules.protocol))

@@ -79,7 +79,7 @@ class CocoEvaluator:
     def reset(self) -> None:
         """Forgets all predictions."""
         self._results: list[dict[str, Any]] = []
-        self._processed: list[int] = []
+        self._processed: set[int] = set()
 
     def process(
         self, image_id: int, contours: Contours, boxes_xyxy: ArrayLike | None = None
@@ -102,7 +102,7 @@ class CocoEvaluator:
         ).reshape(-1, 4)
         if len(boxes) != len(contours):
             raise ValueError(f"received {len(boxes)} boxes for {len(contours)} contours")
-        self._processed.append(image_id)
+        self._processed.add(image_id)
         rles = contours_to_rle(contours.vertices, *contours.image_size)
         for group in contours.by_instance():
             category_id = self._category_ids[int(contours.class_ids[group[0]])]

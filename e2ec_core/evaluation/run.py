@@ -8,20 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from e2ec_core.contours import Contours, Stage
 from e2ec_core.data.coco import CocoDataset, LabelledImage
 from e2ec_core.evaluation.contour_iou import Rle, contour_ious
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.image_files import read_image
-from e2ec_core.inference.postprocess import distinct
-from e2ec_core.inference.predictor import Predictor, labels_to_input_px, to_image_px
-from e2ec_core.inference.preprocess import Placement
-from e2ec_core.model.structures import STRIDE, Features, Seeds
-
-_REPORTED: dict[str, Stage] = {"initial": "initial", "coarse": "coarse"}
+from e2ec_core.inference.predictor import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +57,7 @@ def evaluate_stages(
         annotations: folder of the labels, which Cityscapes' rules read themselves.
     """
     rules = protocol or ProtocolSettings()
-    stages = _stage_names(predictor)
+    stages = predictor.stage_names
     names = data.class_names
     evaluators = {
         stage: make_evaluator(rules, ground_truth, names, subsets=groups, annotations=annotations)
@@ -73,17 +66,12 @@ def evaluate_stages(
     ious: dict[str, list[tuple[int, float]]] = {stage: [] for stage in stages}
     for image in progress or data.images:
         pixels = read_image(image.path)
-        features, placement = detect(predictor, pixels)
-        found = grow_detections(predictor, features, placement)
         labelled = [i for i in image.instances if not i.crowd]
         masks = [_rle(i.parts, image) for i in labelled]
-        given = grow_given_boxes(
-            predictor, features, placement, np.array([i.box_xyxy for i in labelled])
-        )
-        for stage in stages:
-            contours, boxes = found[stage]
-            evaluators[stage].process(image.image_id, contours, boxes)
-            values = contour_ious(given[stage], masks)
+        boxes = np.array([i.box_xyxy for i in labelled])
+        for stage, found in predictor.every_stage(pixels, boxes).items():
+            evaluators[stage].process(image.image_id, found.contours, found.boxes_xyxy)
+            values = contour_ious(found.given, masks)
             ious[stage] += zip((i.class_id for i in labelled), values, strict=True)
     wanted = {"all": names} | groups
     return [
@@ -97,90 +85,6 @@ def evaluate_stages(
         )
         for stage in stages
     ]
-
-
-def _stage_names(predictor: Predictor) -> list[str]:
-    count = len(predictor.model.evolutions)
-    return ["initial", "coarse", *(f"evolution {i + 1}" for i in range(count))]
-
-
-@torch.inference_mode()
-def detect(predictor: Predictor, pixels: NDArray[np.uint8]) -> tuple[Features, Placement]:
-    """The dense part of the model on one image, and where the image lies in the input."""
-    images, placement = predictor.prepare(pixels, predictor.settings)
-    return predictor.model.detect(images), placement
-
-
-@torch.inference_mode()
-def grow_detections(
-    predictor: Predictor, features: Features, placement: Placement
-) -> dict[str, tuple[Contours, NDArray[np.float64] | None]]:
-    """Contours of every stage for the model's own detections, with the detector's boxes."""
-    settings = predictor.settings
-    proposals = predictor.model.propose(features, settings.max_instances)
-    kept = int((proposals.scores[0] >= max(settings.score_threshold, 1e-6)).sum())
-    ids = proposals.instance_ids
-    boxes = None
-    if proposals.boxes is not None:
-        corners = proposals.boxes[0, :kept].view(kept, 2, 2).cpu().numpy()
-        boxes = _to_image(predictor, corners, placement).reshape(kept, 4).astype(np.float64)
-    grown = predictor.model.grow(features, proposals.seeds, clip=predictor.model.clip)
-    result = {}
-    for stage, contours in zip(_stage_names(predictor), grown, strict=True):
-        found = Contours(
-            vertices=_to_image(predictor, contours[0, :kept].float().cpu().numpy(), placement),
-            scores=proposals.scores[0, :kept].cpu().numpy(),
-            class_ids=proposals.class_ids[0, :kept].cpu().numpy(),
-            stage=_REPORTED.get(stage, "final"),
-            image_size=placement.image_size,
-            instance_ids=None if ids is None else ids[0, :kept].cpu().numpy(),
-        )
-        index = distinct(found, settings.nms_iou)
-        result[stage] = (found[index], None if boxes is None else boxes[index])
-    return result
-
-
-@torch.inference_mode()
-def grow_given_boxes(
-    predictor: Predictor,
-    features: Features,
-    placement: Placement,
-    boxes_xyxy: NDArray[np.float64],
-) -> dict[str, NDArray[np.float32]]:
-    """Contours of every stage grown in given boxes.
-
-    Args:
-        predictor: the model.
-        features: of the image.
-        placement: of the image.
-        boxes_xyxy: [K, 4] in label coordinates (image px, edges at the integers).
-
-    Returns:
-        float32 [K, N, 2] image px by stage.
-    """
-    names = _stage_names(predictor)
-    if not len(boxes_xyxy):
-        return {name: np.zeros((0, 4, 2), np.float32) for name in names}
-    origin = predictor.info.config.label_origin
-    corners = labels_to_input_px(boxes_xyxy.reshape(-1, 2), placement, origin)
-    boxes = torch.from_numpy(corners.reshape(1, -1, 4).astype(np.float32)).to(predictor.device)
-    height, width = features.heatmap.shape[-2:]
-    limit = boxes.new_tensor([width - 1, height - 1])
-    cells = ((boxes[..., :2] + boxes[..., 2:]) / (2 * STRIDE)).round().clamp(min=0)
-    seeds = Seeds(cells=torch.minimum(cells, limit), boxes=boxes)
-    if features.box_sides is None:
-        seeds = seeds._replace(boxes=None)
-    grown = predictor.model.grow(features, seeds, clip=predictor.model.clip)
-    return {
-        name: _to_image(predictor, contours[0].float().cpu().numpy(), placement)
-        for name, contours in zip(names, grown, strict=True)
-    }
-
-
-def _to_image(
-    predictor: Predictor, points: NDArray[np.float32], placement: Placement
-) -> NDArray[np.float32]:
-    return to_image_px(points, placement, predictor.info.config.label_origin)
 
 
 def _rle(parts: tuple[NDArray[np.float64], ...], image: LabelledImage) -> Rle:

@@ -2,6 +2,7 @@
 
 from e2ec_core.inference.draw import class_color, draw_contours
 from e2ec_core.inference.predictor import (
+    NonFiniteError,
     Precision,
     Prediction,
     Predictor,
@@ -10,6 +11,7 @@ from e2ec_core.inference.predictor import (
 from e2ec_core.predictor_settings import PredictorSettings
 
 __all__ = [
+    "NonFiniteError",
     "Precision",
     "Prediction",
     "Predictor",

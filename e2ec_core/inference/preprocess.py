@@ -115,6 +115,16 @@ def fit_sides(image_size: tuple[int, int], short_side: int, long_side: int) -> P
     return fit_side(image_size, long_side, "long")
 
 
+def limited(placement: Placement, most_px: int) -> Placement:
+    """Shrinks a placement, as `fit_side`, if its input has more than `most_px` px."""
+    height, width = placement.input_size
+    length = int(max(height, width) * math.sqrt(min(1.0, most_px / (height * width))))
+    while placement.input_size[0] * placement.input_size[1] > most_px:
+        placement = fit_side(placement.image_size, length)
+        length -= MULTIPLE
+    return placement
+
+
 def letterbox(image_size: tuple[int, int], input_size: tuple[int, int] = (512, 512)) -> Placement:
     """Published SBD rule: the longer side fills the input's width; the image is centred."""
     height, width = _checked(image_size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from e2ec_core.learning.distributed import Process
 from e2ec_core.learning.source import load_labels
 from e2ec_core.model.e2ec import E2EC
 
+_LOG = logging.getLogger(__name__)
 _DRAWN_SCORE = 0.3
 
 
@@ -32,7 +35,7 @@ class Validation:
     """The validation set of a run, measured by the rules of its format.
 
     Cityscapes' rules need cityscapesscripts and the official instance ids; where they cannot be
-    had, COCO's stand in, which is printed.
+    had, COCO's stand in, which is logged.
 
     Args:
         config: the run, with a validation set.
@@ -52,7 +55,7 @@ class Validation:
             held_out=config.validation.hold_out > 0,
         )
         for line in self.data.problems.summary():
-            print(f"{config.validation.annotations}: {line}", flush=True)
+            _LOG.warning("%s: %s", config.validation.annotations, line)
         self.truth = restrict_ground_truth(content, self.data)
         self.annotations = Path(config.validation.annotations)
         self.rules = self._find_rules(config.validation.format)
@@ -91,20 +94,23 @@ class Validation:
             import_script()
             make_evaluator(rules, self.truth, self.data.class_names, annotations=self.annotations)
         except (ImportError, ValueError) as error:
-            print(f"validation: by COCO's rules, not Cityscapes': {error}", flush=True)
+            _LOG.warning("validation: by COCO's rules, not Cityscapes': %s", error)
             return ProtocolSettings()
         return rules
 
     def _predictor(self, model: E2EC, score: float) -> Predictor:
-        settings = PredictorSettings(
-            score_threshold=score,
-            max_instances=100,
-            nms_iou=1.0,
-            short_side=0,
-            long_side=self.config.augment.trained_side,
-        )
+        settings = PredictorSettings(score_threshold=score, max_instances=100, nms_iou=1.0)
+        if self.config.model.placement == "fit":
+            side = self.config.augment.trained_side
+            settings = replace(settings, short_side=0, long_side=side)
         info = CheckpointInfo(name="validation", config=self.config.model)
-        return Predictor(model, info, device=self.process.device, settings=settings)
+        return Predictor(
+            model,
+            info,
+            device=self.process.device,
+            precision=self.config.precision,
+            settings=settings,
+        )
 
 
 def _brief(row: StageScores, protocol: DatasetName) -> dict[str, str | float]:

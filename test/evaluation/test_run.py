@@ -9,7 +9,6 @@ import torch
 
 from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.config import ModelConfig
-from e2ec_core.evaluation.run import detect, grow_detections
 from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_core.model.build import build_model
 
@@ -26,14 +25,13 @@ def test_repeated_instances_go_by_the_predictors_setting() -> None:
     torch.nn.init.constant_(model.detector.box_sides[-1].bias, 2.0)  # 32 px: they overlap
     predictor = Predictor(model, info, device="cpu", settings=settings)
     image = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
-    features, placement = detect(predictor, image)
-    every = grow_detections(predictor, features, placement)
-    assert {len(contours) for contours, _ in every.values()} == {30}
+    every = predictor.every_stage(image, np.zeros((0, 4)))
+    assert {len(result.contours) for result in every.values()} == {30}
     predictor.settings = replace(settings, nms_iou=0.05)
-    for stage, (contours, boxes) in grow_detections(predictor, features, placement).items():
+    for stage, (contours, boxes, _) in predictor.every_stage(image, np.zeros((0, 4))).items():
         assert 0 < len(contours) < 30
         assert boxes is not None
         assert len(boxes) == len(contours)
         assert contours.stage == (stage if stage in ("initial", "coarse") else "final")
         kept = {tuple(row) for row in contours.vertices.reshape(len(contours), -1).tolist()}
-        assert kept <= {tuple(r) for r in every[stage][0].vertices.reshape(30, -1).tolist()}
+        assert kept <= {tuple(r) for r in every[stage].contours.vertices.reshape(30, -1).tolist()}

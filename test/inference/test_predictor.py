@@ -15,7 +15,7 @@ import torch
 from e2ec_core.checkpoint import CheckpointError, CheckpointInfo, read_checkpoint, save_checkpoint
 from e2ec_core.config import ModelConfig
 from e2ec_core.contours import Contours
-from e2ec_core.inference import Predictor, PredictorSettings
+from e2ec_core.inference import NonFiniteError, Predictor, PredictorSettings
 from e2ec_core.inference.postprocess import box_iou
 from e2ec_core.inference.predictor import labels_to_input_px, place, to_image_px
 from e2ec_core.model.build import build_model
@@ -174,7 +174,7 @@ RULES = ["fit", "sbd", "kins", "cityscapes", "coco"]
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("origin", ["corner", "centre"])
 def test_labels_come_back_from_the_input(rule: Any, origin: Any) -> None:
-    placement = place((375, 1242), rule, SETTINGS)
+    placement = place((375, 1242), rule, PredictorSettings())
     edges = np.array([[100, 100], [100, 150], [150, 150], [150, 100]], np.float64)
     taught = labels_to_input_px(edges, placement, origin)
     found = to_image_px(taught.astype(np.float32), placement, origin)
@@ -183,7 +183,7 @@ def test_labels_come_back_from_the_input(rule: Any, origin: Any) -> None:
 
 def test_the_origin_is_worth_a_quarter_pixel_on_kins() -> None:
     """Half an image px less half an input px, at about twice the size."""
-    placement = place((375, 1242), "kins", SETTINGS)
+    placement = place((375, 1242), "kins", PredictorSettings())
     labels = np.array([[100.0, 100.0]])
     corner, centre = (labels_to_input_px(labels, placement, o) for o in ("corner", "centre"))
     scale = 2496 / 1242
@@ -323,6 +323,67 @@ def test_weights_of_another_architecture_are_refused(weights: Path, tmp_path: Pa
     save_checkpoint(tmp_path / "mixed.safetensors", other, info.config)
     with pytest.raises(CheckpointError, match=r"mixed\.safetensors does not fit the model"):
         Predictor.from_checkpoint(tmp_path / "mixed.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes", "size"),
+    [
+        ("kins", {}, (768, 2496)),  # as published
+        ("kins", {"short_side": 320}, (320, 1088)),  # as the user says
+        ("coco", {"short_side": 0, "long_side": 640}, (224, 640)),
+        ("fit", {}, (384, 1280)),
+    ],
+)
+def test_sides_that_are_set_win_over_the_published_scale(
+    rule: Any, changes: dict[str, Any], size: tuple[int, int]
+) -> None:
+    placement = place((375, 1242), rule, replace(PredictorSettings(), **changes))
+    assert placement.input_size == size
+
+
+@pytest.mark.parametrize(
+    ("image", "rule", "changes"),
+    [
+        ((2160, 3840), "kins", {}),  # 4320 x 7680 by its rule
+        ((9000, 9000), "coco", {}),
+        ((8000, 8000), "fit", {"short_side": 0, "long_side": 8192}),
+    ],
+)
+def test_the_network_s_input_is_bounded(
+    image: tuple[int, int], rule: Any, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    height, width = place(image, rule, replace(PredictorSettings(), **changes)).input_size
+    assert 8_000_000 < height * width <= 9_000_000
+    assert height % 32 == width % 32 == 0
+    assert f"{image[1]}x{image[0]} px would need" in caplog.text
+    assert f"it is scaled to {width}x{height} px" in caplog.text
+
+
+def test_weights_that_come_with_the_library_are_found(weights: Path) -> None:
+    predictor = Predictor.from_pretrained(device="cpu")
+    assert predictor.info.sha256 == read_checkpoint(weights)[0].sha256
+
+
+@pytest.mark.parametrize("name", ["detector.heatmap.1.bias", "evolutions.0"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_contour_comes_out_of_nan(weights: Path, name: str, value: float) -> None:
+    """Also where NaN would hide every object: a heatmap of NaN has no peak."""
+    broken = Predictor.from_checkpoint(weights, device="cpu", settings=SETTINGS)
+    broken.settings = replace(SETTINGS, score_threshold=0.0)
+    parameter = next(p for n, p in broken.model.named_parameters() if n.startswith(name))
+    torch.nn.init.constant_(parameter, value)
+    with pytest.raises(NonFiniteError, match="holds NaN or inf; check the weights"):
+        broken.warm_up((48, 64), runs=1)
+
+
+def test_weights_that_are_no_numbers_are_refused(weights: Path, tmp_path: Path) -> None:
+    info, state = read_checkpoint(weights)
+    model = build_model(info.config)
+    model.load_state_dict(state)
+    torch.nn.init.constant_(model.detector.heatmap[-1].bias, float("nan"))
+    save_checkpoint(tmp_path / "broken.safetensors", model, info.config)
+    with pytest.raises(CheckpointError, match=r"holds NaN or inf in 'detector\.heatmap"):
+        Predictor.from_checkpoint(tmp_path / "broken.safetensors")
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_cityscapes_is_measured_by_its_authors_scripts(tiny_run: Run, tmp_path: 
 
 
 def test_cocos_rules_stand_in_where_cityscapes_cannot_be_had(
-    tiny_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Deep Snake's files have no instance ids; the tools may not be installed either."""
     source = _cityscapes(tmp_path)
@@ -108,7 +108,7 @@ def test_cocos_rules_stand_in_where_cityscapes_cannot_be_had(
     config = _validated(tiny_run, source, class_names=["car", "person"])
     validation = Validation(config, join_processes("cpu"))
     assert validation.headline == "mask/AP"
-    assert "by COCO's rules, not Cityscapes'" in capsys.readouterr().out
+    assert "by COCO's rules, not Cityscapes'" in caplog.text
     assert "mask/AP75" in validation.measure(build_model(config.model))[-1]
 
 
