@@ -22,6 +22,7 @@ from e2ec_core.commands.loading import load_predictor
 from e2ec_core.commands.model_options import SCORE, ModelOptions
 from e2ec_core.commands.options import CommandLine
 from e2ec_core.commands.outputs import OVERWRITE, require_writable, write_file
+from e2ec_core.config import PlacementRule
 from e2ec_core.data.class_names import DatasetName
 from e2ec_core.evaluation import SUBSETS
 from e2ec_core.evaluation.ground_truth import restrict_ground_truth
@@ -75,14 +76,7 @@ def main(words: Sequence[str]) -> int:
         long_side=side if options.long_side is None else options.long_side,
     )
     predictor = load_predictor(line.build(ModelOptions), settings)
-    if options.nms_iou is None and predictor.info.config.placement == "coco":  # as published
-        predictor.settings = dataclasses.replace(settings, nms_iou=PUBLISHED_NMS_IOU)
-    sizes = (options.long_side, line.build(PredictorSettings).short_side)
-    if predictor.info.config.placement != "fit" and not any(sizes):  # as published
-        standard = PredictorSettings()
-        predictor.settings = dataclasses.replace(
-            predictor.settings, short_side=standard.short_side, long_side=standard.long_side
-        )
+    predictor.settings = _as_published(settings, predictor.info.config.placement, options)
     scores = measure(predictor, source, rules)
     precision = [row.precision for row in scores]
     print(stage_table([row.stage for row in scores], precision, rules.protocol))
@@ -92,6 +86,19 @@ def main(words: Sequence[str]) -> int:
         rows = _without_nan([dataclasses.asdict(row) for row in scores])
         write_file(options.output, (json.dumps(rows, indent=1) + "\n").encode())
     return 0
+
+
+def _as_published(
+    settings: PredictorSettings, placement: PlacementRule, options: Any
+) -> PredictorSettings:
+    """Converted weights are measured as they were published, where no option says otherwise."""
+    changes: dict[str, Any] = {}
+    if placement == "coco" and options.nms_iou is None:
+        changes["nms_iou"] = PUBLISHED_NMS_IOU
+    if placement != "fit" and options.long_side is None and not options.short_side:
+        standard = PredictorSettings()  # with which the model's own scale is kept
+        changes |= {"short_side": standard.short_side, "long_side": standard.long_side}
+    return dataclasses.replace(settings, **changes)
 
 
 def _source(given: TrainConfig | DataConfig) -> tuple[DataConfig, int]:

@@ -141,3 +141,17 @@ def test_results_are_replaced_on_request_only(
     reply = e2ec("evaluate", *words, "--output", weights)
     assert reply.status == 2
     assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize("placement", ["fit", "coco", "kins"])
+def test_every_kind_of_weights_is_measured(
+    e2ec: Callable, labels: Path, shapes_dir: Path, tmp_path: Path, placement: Any
+) -> None:
+    """Converted weights are measured as they were published, and with sizes that are given."""
+    config = ModelConfig(class_names=NAMES, vertices=16, evolutions=0, placement=placement)
+    save_checkpoint(tmp_path / "w.safetensors", build_model(config).eval(), config)
+    words = ("--annotations", labels, "--images", shapes_dir / "images", "--device=cpu")
+    for sizes in ((), ("--long-side=64", "--nms-iou=1")):
+        reply = e2ec("evaluate", *words, "--weights", tmp_path / "w.safetensors", *sizes)
+        assert reply.status == 0, reply.err
+        assert "| coarse |" in reply.out
