@@ -40,6 +40,7 @@ class Engine:
 
     Attributes:
         worker: the same thread.
+        predictor: the same model.
         statistics: counts and durations of the frames.
         outputs: the publishers.
     """
@@ -54,6 +55,7 @@ class Engine:
     ) -> None:
         self._node = node
         self.worker = worker
+        self.predictor = predictor
         self._model = model
         self._active = False
         self.statistics = FrameStatistics()
@@ -111,10 +113,15 @@ class Engine:
         self.outputs.destroy()
 
     def _on_error(self, error: Exception) -> None:
-        """Counts and reports a frame that failed. Only a ValueError is the image's fault."""
+        """Counts and reports a frame that failed.
+
+        A ValueError is the image's fault; one about NaN or inf, and all else, the model's.
+        """
+        from e2ec_core.inference.predictor import NonFiniteError  # loads PyTorch
+
         if not self._node.context.ok():
             return  # publishing failed because the process is ending
-        defective = not isinstance(error, ValueError)
+        defective = isinstance(error, NonFiniteError) or not isinstance(error, ValueError)
         text = f"{type(error).__name__}: {error}" if defective else str(error)
         self.statistics.failed(text, defective=defective)
         self._node.get_logger().warning(f"image skipped: {text}", throttle_duration_sec=5.0)

@@ -47,12 +47,14 @@ class SegmentationNode(LifecycleNode):
     Attributes:
         declared: the parameters.
         engine: the loaded model; None while the node is unconfigured.
+        loading: whether configure loads the model now.
         input: the image subscription; None while the node is not active.
     """
 
     def __init__(self, parameter_overrides: list[Parameter[Any]] | None = None) -> None:
         super().__init__("e2ec", parameter_overrides=parameter_overrides)
         self.engine: Engine | None = None
+        self.loading = False
         self._worker: InferenceWorker[Frame] | None = None
         self.input: ImageInput | None = None
         self.declared = DeclaredParameters(self, NodeParameters, self._allowed_changes)
@@ -89,7 +91,9 @@ class SegmentationNode(LifecycleNode):
         self.declared.require_possible()
         self._worker = InferenceWorker()
         parameters = self.declared.value
+        self.loading = True
         predictor = self._on_worker(lambda: load_predictor(parameters))
+        self.loading = False
         model = describe_model(predictor, parameters.precision)
         self.engine = Engine(self, self._worker, predictor, model, self.declared)
         self.get_logger().info(
@@ -201,6 +205,7 @@ class SegmentationNode(LifecycleNode):
         )
 
     def _release(self) -> None:
+        self.loading = False
         self._stop_input()
         if not self.close(JOIN_TIMEOUT):
             self.get_logger().warning(f"the inference thread did not end in {JOIN_TIMEOUT:g} s")

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import GetParameters
 from rclpy.qos import QoSProfile
@@ -175,3 +177,38 @@ def test_an_overlay_too_wide_for_jpeg_costs_the_overlay_only(
     warnings = [line for line in console() if line.startswith("no compressed overlay")]
     assert len(warnings) == 1
     assert "65600 x 1 px" in warnings[0]
+
+
+def test_weights_that_are_not_numbers_end_in_one_line_or_an_error_in_the_diagnostics(
+    bench: Bench, make_node: MakeNode, console: Console, repo_dir: Path, tmp_path: Path
+) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(repo_dir / "weights/e2ec_lite.safetensors", "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    for tensor in tensors.values():
+        if tensor.is_floating_point():
+            tensor.fill_(float("nan"))
+    path = tmp_path / "nan.safetensors"
+    save_file(tensors, path, metadata)
+    node = make_node(weights=str(path))
+    assert not bench.transition("configure")
+    (line,) = (line for line in console() if line.startswith("configure failed"))
+    assert "NaN" in line
+    assert "Traceback" not in line
+
+    # The same on a frame: a model that breaks after its warm-up.
+    assert bench.set("weights", "") == ""
+    activate(bench)
+    diagnostics = bench.listen(DiagnosticArray, "/diagnostics")
+    publisher = camera(bench)
+    assert node.engine is not None
+    with torch.no_grad():
+        for parameter in node.engine.predictor.model.parameters():
+            parameter.fill_(float("nan"))
+    publisher.publish(MESSAGE)
+    bench.wait(lambda: any(d.status[0].level == DiagnosticStatus.ERROR for d in diagnostics))
+    totals = node.engine.statistics.totals
+    assert (totals.received, totals.published, totals.failed) == (1, 0, 1)
