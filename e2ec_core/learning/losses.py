@@ -322,7 +322,7 @@ def mean_over_valid(per_instance: Tensor, valid: Tensor, counts: Counts | None =
 
 def _take(points: Tensor, index: Tensor) -> Tensor:
     """`points[n, index[n, m]]`: [n, P, 2] and [n, m] to [n, m, 2]."""
-    return points.gather(1, index[..., None].expand(-1, -1, 2))
+    return points.take_along_dim(index[..., None], 1)
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:

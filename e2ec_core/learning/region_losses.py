@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from e2ec_core.learning.losses import Counts, mean_over_valid
+from e2ec_core.model.sampling import place_in_boxes, unit_grid
 from e2ec_core.model.structures import Region
 
 IOU_CELLS = 16
@@ -41,13 +42,10 @@ def frame_points(frame: Tensor, cells: int, *, jitter: Tensor | None = None) -> 
         jitter: where in its cell each point lies, [B, K, cells * cells, 2] in 0..1; None puts it
             in the middle.
     """
-    steps = (torch.arange(cells, device=frame.device, dtype=frame.dtype) + 0.5) / cells
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
-    unit = torch.stack([x, y], dim=-1).view(-1, 2).expand(*frame.shape[:2], -1, -1)
+    unit = unit_grid(cells, cells, frame).expand(*frame.shape[:2], -1, -1)
     if jitter is not None:
         unit = unit + (jitter - 0.5) / cells
-    low, high = frame[:, :, None, :2], frame[:, :, None, 2:]
-    return low + unit * (high - low)
+    return place_in_boxes(unit, frame)
 
 
 def region_mask_loss(

@@ -21,7 +21,8 @@ from e2ec_core.learning.losses import (
 from e2ec_core.learning.region_losses import contour_iou_loss, region_mask_loss
 from e2ec_core.learning.samples import Samples
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.structures import STRIDE, Features, Seeds, gather_cells, plant_seeds
+from e2ec_core.model.sampling import gather_cells
+from e2ec_core.model.structures import STRIDE, Features, Seeds, plant_seeds
 
 
 def batch_counts(batch: Samples) -> Counts:

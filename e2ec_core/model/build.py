@@ -13,6 +13,7 @@ from e2ec_core.model.lite.detector import FEATURE_CHANNELS, LiteDetector
 from e2ec_core.model.lite.mobilenet import FINE_CHANNELS, PYRAMID_CHANNELS
 from e2ec_core.model.lite.region import FeatureNorm, RegionEncoder
 from e2ec_core.model.lite.stages import LiteDeformation, LiteEvolution, LiteInitial
+from e2ec_core.model.peaks import HEATMAP_BIAS
 from e2ec_core.model.published.deformation import GlobalDeformation, PaperDeformation
 from e2ec_core.model.published.detector import CenterNetDetector, Normalize
 from e2ec_core.model.published.dla import CHANNELS, DLA34
@@ -22,12 +23,9 @@ from e2ec_core.model.published.initial import InitialContour
 from e2ec_core.model.published.neck import DLANeck
 from e2ec_core.model.published.octagon import OctagonInitial
 
-HEATMAP_BIAS = -2.19
-"""Logit of a heatmap that starts at 0.1 everywhere (Focal Loss, Lin et al., 2017)."""
-
 
 def build_model(config: ModelConfig) -> E2EC:
-    """Build a model with fresh weights.
+    """Builds a model with fresh weights.
 
     Args:
         config: preset, classes, vertices and number of evolutions.

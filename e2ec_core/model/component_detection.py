@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2ec_core.model.peaks import Peaks
-from e2ec_core.model.sampling import sample_vertices
+from e2ec_core.model.peaks import HEATMAP_BIAS, Peaks
+from e2ec_core.model.sampling import place_in_boxes, sample_vertices, unit_grid
 from e2ec_core.model.structures import STRIDE, Features, Proposals, Seeds, plant_seeds
 
 GRID = (14, 56)
 """Rows and columns of the component maps, over the box of an instance."""
-_HEAT_BIAS = -2.19
 _SIZE_SCALE = 8.0
 """Grid cells per unit of the head's output, so that sizes are learnt as fast as the rest."""
 
@@ -89,7 +88,7 @@ class ComponentHead(nn.Module):
         layers = [(nn.Conv2d(width, hidden, 3, padding=1), nn.ReLU()) for width in widths]
         self.convs = nn.Sequential(*(module for pair in layers for module in pair))
         rows, columns = GRID
-        self.heat = _branch(hidden, (_HEAT_BIAS,))
+        self.heat = _branch(hidden, (HEATMAP_BIAS,))
         whole = (columns / _SIZE_SCALE, rows / _SIZE_SCALE)
         self.size = _branch(hidden, whole)  # starts from the whole box
         self.register_buffer("unsplit", torch.tensor(unsplit), persistent=False)
@@ -102,7 +101,7 @@ class ComponentHead(nn.Module):
             boxes: [B, K, 4] xyxy, input px.
         """
         batch, slots = boxes.shape[:2]
-        points = grid_points(boxes, GRID)
+        points = place_in_boxes(unit_grid(*GRID, boxes), boxes)
         sampled = sample_vertices(features.feature, points, stride=STRIDE)
         pooled = F.avg_pool2d(sampled.flatten(0, 1).unflatten(2, GRID), 2)
         x = self.convs(pooled)
@@ -140,11 +139,12 @@ class ComponentHead(nn.Module):
         boxes = torch.cat([whole[:, :, None], parts.boxes], 2).flatten(1, 2)
         index, filled = first_true(used.flatten(1), self.contours_per_instance * whole.shape[1])
         instance = index // (self.slots + 1)
+        of_slot, of_instance = index[..., None], instance[..., None]
         return Proposals(
-            seeds=Seeds(cells=_take(cells, index), boxes=_take(boxes, index)),
+            seeds=Seeds(cells.take_along_dim(of_slot, 1), boxes.take_along_dim(of_slot, 1)),
             scores=torch.where(filled, peaks.scores.gather(1, instance), 0.0),
             class_ids=peaks.class_ids.gather(1, instance),
-            boxes=_take(whole, instance),
+            boxes=whole.take_along_dim(of_instance, 1),
             instance_ids=instance,
         )
 
@@ -156,28 +156,6 @@ def _branch(channels: int, biases: Sequence[float]) -> nn.Sequential:
     with torch.no_grad():
         out.bias.copy_(torch.tensor(biases))
     return nn.Sequential(nn.ConvTranspose2d(channels, channels, 2, stride=2), nn.ReLU(), out)
-
-
-def _take(values: Tensor, index: Tensor) -> Tensor:
-    """`values[b, index[b, m]]`: [B, n, D] and [B, M] to [B, M, D]."""
-    return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
-
-
-def grid_points(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Centres of a box's cells, row by row.
-
-    Args:
-        boxes: [B, K, 4] xyxy, px.
-        grid: rows and columns.
-
-    Returns:
-        [B, K, rows * columns, 2] (x, y), px.
-    """
-    steps = [(torch.arange(n, device=boxes.device, dtype=boxes.dtype) + 0.5) / n for n in grid]
-    y, x = torch.meshgrid(steps[0], steps[1], indexing="ij")
-    unit = torch.stack([x, y], -1).flatten(0, 1)
-    low, high = boxes[:, :, None, :2], boxes[:, :, None, 2:]
-    return low + unit * (high - low)
 
 
 def decode_components(maps: ComponentMaps, boxes: Tensor, slots: int, score: float) -> Components:
@@ -192,7 +170,8 @@ def decode_components(maps: ComponentMaps, boxes: Tensor, slots: int, score: flo
     rows, columns = GRID
     best, index = maps.heat.to(boxes.dtype).sigmoid().flatten(2).topk(slots, dim=2)
     low, high = boxes[:, :, None, :2], boxes[:, :, None, 2:]
-    cell_size = (high - low) / boxes.new_tensor([columns, rows])
+    width, height = (high - low).unbind(-1)
+    cell_size = torch.stack([width / columns, height / rows], -1)
     cells = torch.stack([index % columns, index // columns], -1)
     centre = low + (cells + 0.5) * cell_size
     sizes = maps.size.flatten(3).transpose(2, 3).to(boxes.dtype)

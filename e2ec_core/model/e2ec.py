@@ -127,9 +127,8 @@ class E2EC(nn.Module):
         stage: Stage = "final",
         *,
         clip: bool,
-        evolutions: int | None = None,
     ) -> list[Tensor]:
-        """Grow one contour per slot, up to the given stage.
+        """Grows one contour per slot, up to the given stage.
 
         The evolutions start from a detached coarse contour, so that their losses do not reach
         the stages before, as published; later evolutions are not detached.
@@ -139,7 +138,6 @@ class E2EC(nn.Module):
             seeds: where the contours grow.
             stage: the last stage to compute.
             clip: keep initial and coarse contours inside the image (inference; not training).
-            evolutions: how many evolutions "final" runs, all by default.
 
         Returns:
             The contours [initial, coarse, evolved 1, evolved 2, ...], each [B, K, N, 2] input px.
@@ -157,7 +155,7 @@ class E2EC(nn.Module):
         if stage == "coarse":
             return contours
         contour = contours[1].detach()
-        for evolution in self.evolutions[:evolutions]:
+        for evolution in self.evolutions:
             contour = evolution(features, seeds, contour)
             contours.append(contour)
         return contours
@@ -174,17 +172,15 @@ class E2EC(nn.Module):
         *,
         max_instances: int = 32,
         stage: Stage = "final",
-        evolutions: int | None = None,
     ) -> Detections:
-        """Find the instances of each image.
+        """Finds the instances of each image.
 
         Args:
             images: [B, 3, H, W] float RGB, 0..255; H and W multiples of 32.
             max_instances: K, the number of slots per image; with a component head, of instances.
             stage: which contour to return.
-            evolutions: how many evolutions "final" runs, all by default.
         """
         features = self.detect(images)
         found = self.propose(features, max_instances)
-        contours = self.grow(features, found.seeds, stage, clip=self.clip, evolutions=evolutions)
+        contours = self.grow(features, found.seeds, stage, clip=self.clip)
         return Detections(contours[-1], found.scores, found.class_ids, found.instance_ids)

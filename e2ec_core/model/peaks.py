@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+HEATMAP_BIAS = -2.19
+"""Logit of a heatmap that starts at 0.1 everywhere (Focal Loss, Lin et al., ICCV 2017)."""
+
 
 class Peaks(NamedTuple):
     """The K best peaks of each image, best first; slots without a peak have score 0.
@@ -24,7 +27,7 @@ class Peaks(NamedTuple):
 
 
 def decode_peaks(heatmap: Tensor, max_instances: int) -> Peaks:
-    """Find local maxima of the heatmap over 3x3 neighbourhoods and classes.
+    """Finds local maxima of the heatmap over 3x3 neighbourhoods and classes.
 
     One flat top-k over classes and cells equals the published top-k per class followed by a
     top-k over classes. One cell may give several peaks, one for each class.

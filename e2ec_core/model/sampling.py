@@ -1,4 +1,4 @@
-"""Features at the vertices of contours."""
+"""Reads maps at points and cells, and lays grids of points over boxes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,61 @@ from torch import Tensor
 
 HALF_PIXEL_SHIFT = 0.5
 """Shift of the published model: input pixel x lies at x / stride - 0.5 of the feature map."""
-EXACT_SHIFT = 0.0
-"""Shift with which a vertex on a heatmap cell reads exactly this cell: x / stride."""
+
+
+def gather_cells(feature: Tensor, cells: Tensor) -> Tensor:
+    """Reads a map at integer cells.
+
+    Args:
+        feature: [B, F, h, w].
+        cells: [B, K, 2] (x, y) cells inside the map.
+
+    Returns:
+        [B, K, F].
+    """
+    width = feature.shape[-1]
+    index = (cells[..., 1] * width + cells[..., 0]).long()
+    index = index[:, None, :].expand(-1, feature.shape[1], -1)
+    return torch.gather(feature.flatten(2), 2, index).transpose(1, 2)
+
+
+def unit_grid(rows: int, columns: int, like: Tensor) -> Tensor:
+    """Centres of equal cells of the unit square, row by row.
+
+    Args:
+        rows: number of cells from top to bottom.
+        columns: number of cells from left to right.
+        like: gives dtype and device.
+
+    Returns:
+        [rows * columns, 2] (x, y) in 0..1.
+    """
+    y, x = (
+        (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
+        for count in (rows, columns)
+    )
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([x, y], dim=-1).flatten(0, 1)
+
+
+def place_in_boxes(unit: Tensor, boxes: Tensor) -> Tensor:
+    """Maps points of the unit square into boxes.
+
+    Args:
+        unit: [P, 2] or [B, K, P, 2] (x, y) in 0..1.
+        boxes: [B, K, 4] xyxy, px.
+
+    Returns:
+        [B, K, P, 2] (x, y), px.
+    """
+    low, high = boxes[:, :, None, :2], boxes[:, :, None, 2:]
+    return low + unit * (high - low)
 
 
 def sample_vertices(
     feature: Tensor, points: Tensor, *, stride: float, shift: float = HALF_PIXEL_SHIFT
 ) -> Tensor:
-    """Read a feature map at points by bilinear interpolation, with zeros outside the map.
+    """Reads a feature map at points by bilinear interpolation, with zeros outside the map.
 
     A point at input pixel x reads the map at index x / stride - shift. The published model has
     shift 0.5 (grid_sample without aligned corners), so that at x = 0 half of what it reads is

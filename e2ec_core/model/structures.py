@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from e2ec_core.model.sampling import gather_cells
+
 STRIDE = 4
 """Input pixels per heatmap cell."""
 BOX_SCALE = 16.0
@@ -104,24 +106,8 @@ class Detections(NamedTuple):
     instance_ids: Tensor | None = None
 
 
-def gather_cells(feature: Tensor, cells: Tensor) -> Tensor:
-    """Read a map at integer cells.
-
-    Args:
-        feature: [B, F, h, w].
-        cells: [B, K, 2] (x, y) cells inside the map.
-
-    Returns:
-        [B, K, F].
-    """
-    width = feature.shape[-1]
-    index = (cells[..., 1] * width + cells[..., 0]).long()
-    index = index[:, None, :].expand(-1, feature.shape[1], -1)
-    return torch.gather(feature.flatten(2), 2, index).transpose(1, 2)
-
-
 def plant_seeds(features: Features, cells: Tensor) -> Seeds:
-    """Seeds at the given cells, with the detector's boxes where it has a box head.
+    """Makes seeds at the given cells, with the detector's boxes where it has a box head.
 
     Args:
         features: the detector's output.

@@ -17,9 +17,9 @@ from e2ec_core.model.component_detection import (
     decode_components,
     first_true,
     greedy_nms,
-    grid_points,
 )
 from e2ec_core.model.peaks import Peaks
+from e2ec_core.model.sampling import place_in_boxes, unit_grid
 from e2ec_core.model.structures import Features
 
 CONFIG = ModelConfig(
@@ -75,8 +75,9 @@ def _peaks(cells: Tensor, scores: list[float], class_ids: list[int]) -> Peaks:
 TWO_PARTS = [(6, 7, 12.0, 14.0, 4.0), (42, 7, 28.0, 14.0, 3.0)]
 
 
-def test_grid_points_are_the_centres_of_the_cells() -> None:
-    points = grid_points(torch.tensor([[[10.0, 20.0, 66.0, 34.0]]]), GRID)
+def test_points_of_a_grid_are_the_centres_of_its_cells() -> None:
+    boxes = torch.tensor([[[10.0, 20.0, 66.0, 34.0]]])
+    points = place_in_boxes(unit_grid(*GRID, boxes), boxes)
     assert points.shape == (1, 1, ROWS * COLUMNS, 2)
     assert points[0, 0, 0].tolist() == [10.5, 20.5]
     assert points[0, 0, 1].tolist() == [11.5, 20.5]

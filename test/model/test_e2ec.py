@@ -67,17 +67,6 @@ def test_grow_stops_at_the_stage_asked_for(stage: str, count: int) -> None:
         assert torch.equal(ours, expected)
 
 
-def test_number_of_evolutions_can_be_chosen_at_run_time() -> None:
-    model = _small(evolutions=3)
-    everything = model.grow(_features(), SEEDS, clip=True)
-    two = model.grow(_features(), SEEDS, clip=True, evolutions=2)
-    assert len(two) == 4
-    assert torch.equal(two[-1], everything[3])
-    images = _images()
-    forward = model(images, max_instances=5, evolutions=1)
-    assert not torch.equal(forward.contours, model(images, max_instances=5).contours)
-
-
 def test_without_deformation_the_coarse_contour_is_the_initial_one() -> None:
     initial, coarse, *_ = _small(deformation=False).grow(_features(), SEEDS, clip=True)
     assert torch.equal(initial, coarse)

@@ -301,8 +301,6 @@ def test_earlier_stages_are_prefixes_of_the_whole(single: E2EC, images: Tensor) 
     }
     assert not torch.equal(everything["initial"], everything["coarse"])
     assert not torch.equal(everything["coarse"], everything["final"])
-    coarse = single(images, max_instances=3, evolutions=0).contours
-    torch.testing.assert_close(coarse, everything["coarse"])
 
 
 def test_forward_traces_without_a_graph_break(single: E2EC, images: Tensor) -> None:

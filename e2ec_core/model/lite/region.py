@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2ec_core.model.sampling import sample_vertices
-from e2ec_core.model.structures import STRIDE, Features, Region, Seeds, gather_cells
+from e2ec_core.model.sampling import gather_cells, place_in_boxes, sample_vertices, unit_grid
+from e2ec_core.model.structures import STRIDE, Features, Region, Seeds
 
 FINE_SHIFT = 0.75
 """Input px x lies at x / 2 - 0.75 of the stride-2 map (measured on the trained detector)."""
@@ -180,7 +180,7 @@ class RegionEncoder(nn.Module):
 
     def _enter(self, features: Features, seeds: Seeds, frame: Tensor) -> Tensor:
         """Sampled and steered features, [B * K, channels, R, R]."""
-        grid = self._grid(frame)
+        grid = place_in_boxes(unit_grid(self.cells, self.cells, frame), frame)
         sampled = self._sample(features, grid).flatten(0, 1)
         place = (grid - seeds.cells[:, :, None] * STRIDE) / (frame[..., 2:] - frame[..., :2])[
             :, :, None
@@ -206,17 +206,6 @@ class RegionEncoder(nn.Module):
         ]
         fine = sample_vertices(features.fine, grid, stride=2, shift=FINE_SHIFT)
         return torch.cat([*sampled, fine.to(sampled[0].dtype)], dim=2)
-
-    def _grid(self, frame: Tensor) -> Tensor:
-        """Cell centres of the region, [B, K, R * R, 2] input px."""
-        steps = torch.arange(self.cells, device=frame.device, dtype=frame.dtype) + 0.5
-        steps = steps / self.cells
-        low, size = frame[..., :2], frame[..., 2:] - frame[..., :2]
-        x = low[..., 0, None] + steps * size[..., 0, None]
-        y = low[..., 1, None] + steps * size[..., 1, None]
-        shape = (*x.shape, self.cells)
-        grid = torch.stack([x[..., None, :].expand(shape), y[..., None].expand(shape)], -1)
-        return grid.flatten(2, 3)
 
 
 def _double(x: Tensor) -> Tensor:

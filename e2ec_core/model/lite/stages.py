@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from e2ec_core.model.lite.region import FINE_SHIFT, enlarge, sample_region
-from e2ec_core.model.sampling import sample_vertices
-from e2ec_core.model.structures import STRIDE, Features, Region, Seeds, gather_cells
+from e2ec_core.model.sampling import gather_cells, sample_vertices
+from e2ec_core.model.structures import STRIDE, Features, Region, Seeds
 
 
 def _region(seeds: Seeds) -> Region:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from e2ec_core.model.published.heads import ConvHead
-from e2ec_core.model.sampling import HALF_PIXEL_SHIFT, sample_vertices
+from e2ec_core.model.sampling import sample_vertices
 from e2ec_core.model.structures import STRIDE, Features, Seeds
 
 
@@ -24,7 +24,6 @@ class GlobalDeformation(nn.Module):
         *,
         hidden: int = 256,
         scale: float = 4.0,
-        shift: float = HALF_PIXEL_SHIFT,
     ) -> None:
         """Build the layers.
 
@@ -33,14 +32,12 @@ class GlobalDeformation(nn.Module):
             vertices: N.
             hidden: hidden channels of the map's transformation.
             scale: cells per unit of the output (published: 4).
-            shift: of the sampling, see `sample_vertices`.
         """
         super().__init__()
         self.transform = ConvHead(channels, channels, hidden=hidden)
         self.reduce = nn.Linear((vertices + 1) * channels, 4 * vertices, bias=False)
         self.expand = nn.Linear(4 * vertices, 2 * vertices)
         self.scale = scale
-        self.shift = shift
 
     def forward(self, features: Features, seeds: Seeds, contour: Tensor) -> Tensor:
         """Move the contour.
@@ -57,7 +54,7 @@ class GlobalDeformation(nn.Module):
             [B, K, N, 2] coarse contour, input px.
         """
         feature = self.transform(features.feature)
-        sampled = sample_centre_and_vertices(feature, seeds, contour, self.shift)
+        sampled = sample_centre_and_vertices(feature, seeds, contour)
         raw: Tensor = self.expand(self.reduce(sampled))
         offsets = raw.to(contour.dtype).view_as(contour)
         return contour.detach() + self.scale * STRIDE * offsets
@@ -75,25 +72,21 @@ class PaperDeformation(nn.Module):
         vertices: int = 128,
         *,
         scale: float = 4.0,
-        shift: float = HALF_PIXEL_SHIFT,
     ) -> None:
         """Build the layers; arguments as in `GlobalDeformation`."""
         super().__init__()
         self.reduce = nn.Linear((vertices + 1) * channels, 2 * vertices)
         self.expand = nn.Linear(2 * vertices, 2 * vertices)
         self.scale = scale
-        self.shift = shift
 
     def forward(self, features: Features, seeds: Seeds, contour: Tensor) -> Tensor:
         """As `GlobalDeformation.forward`."""
-        sampled = sample_centre_and_vertices(features.feature, seeds, contour, self.shift)
+        sampled = sample_centre_and_vertices(features.feature, seeds, contour)
         raw: Tensor = self.expand(self.reduce(sampled).relu())
         return contour.detach() + self.scale * STRIDE * raw.to(contour.dtype).view_as(contour)
 
 
-def sample_centre_and_vertices(
-    feature: Tensor, seeds: Seeds, contour: Tensor, shift: float
-) -> Tensor:
+def sample_centre_and_vertices(feature: Tensor, seeds: Seeds, contour: Tensor) -> Tensor:
     """Features of the centre and the N vertices, channel-major: [B, K, C * (N + 1)]."""
     points = torch.cat([seeds.cells[:, :, None] * STRIDE, contour], dim=2)
-    return sample_vertices(feature, points, stride=STRIDE, shift=shift).flatten(2)
+    return sample_vertices(feature, points, stride=STRIDE).flatten(2)

@@ -43,7 +43,6 @@ class CenterNetDetector(nn.Module):
         neck: nn.Module,
         heatmap_head: nn.Module,
         box_head: nn.Module | None = None,
-        finest_level: int = 2,
     ) -> None:
         """Assemble the detector.
 
@@ -54,7 +53,6 @@ class CenterNetDetector(nn.Module):
             heatmap_head: this map to centre logits, one channel per class.
             box_head: this map to the four sides of boxes, in units of `BOX_SCALE`, for stages that
                 start from boxes.
-            finest_level: index of the backbone's map of stride 4.
         """
         super().__init__()
         self.normalize = normalize
@@ -62,11 +60,10 @@ class CenterNetDetector(nn.Module):
         self.neck = neck
         self.heatmap_head = heatmap_head
         self.box_head = box_head
-        self.finest_level = finest_level
 
     def forward(self, images: Tensor) -> Features:
         """[B, 3, H, W] float RGB, 0..255 -> heatmap, feature map of stride 4, boxes if any."""
         maps = self.backbone(self.normalize(images))
-        feature = self.neck(maps[self.finest_level :])
+        feature = self.neck(maps[2:])
         sides = None if self.box_head is None else BOX_SCALE * self.box_head(feature)
         return Features(heatmap=self.heatmap_head(feature), feature=feature, box_sides=sides)

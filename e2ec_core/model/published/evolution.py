@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from e2ec_core.model.sampling import HALF_PIXEL_SHIFT, sample_vertices
+from e2ec_core.model.sampling import sample_vertices
 from e2ec_core.model.structures import STRIDE, Features, Seeds
 
 PUBLISHED_DILATIONS = (1, 1, 1, 2, 2, 4, 4)
@@ -127,48 +127,33 @@ class ContourNet(nn.Module):
 
 
 class ContourEvolution(nn.Module):
-    """One step: samples features at the vertices and moves each vertex."""
+    """One step: samples features at the vertices and moves each vertex (paper, section 4).
 
-    def __init__(
-        self,
-        net: nn.Module,
-        *,
-        coordinate_scale: float = 1.0,
-        offset_scale: float = 1.0,
-        shift: float = HALF_PIXEL_SHIFT,
-    ) -> None:
-        """Wrap a network along the contour.
+    Args:
+        net: a network along the contour, from features and coordinates [n, C + 2, N], and a flag
+            for each of the n that is no padding, to offsets [n, 2, N] in input px.
+    """
 
-        Args:
-            net: features and coordinates [n, C + 2, N], and which of the n are no padding, to
-                offsets [n, 2, N].
-            coordinate_scale: factor of the canonical coordinates, per input px (published: 1).
-            offset_scale: input px per unit of the network's output (published: 1).
-            shift: of the sampling, see `sample_vertices`.
-        """
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self.coordinate_scale = coordinate_scale
-        self.offset_scale = offset_scale
-        self.shift = shift
 
     def forward(self, features: Features, seeds: Seeds, contour: Tensor) -> Tensor:
-        """Move the contour.
+        """Moves the contour.
 
         Args:
             features: of the same batch.
-            seeds: only which slots are valid is read, in training.
+            seeds: only their `valid` is read, in training.
             contour: [B, K, N, 2] (x, y), input px.
 
         Returns:
             [B, K, N, 2], input px.
         """
-        sampled = sample_vertices(features.feature, contour, stride=STRIDE, shift=self.shift)
-        # Canonical coordinates: relative to the contour's box, so that place does not matter.
-        canonical = (contour - contour.amin(dim=2, keepdim=True)) * self.coordinate_scale
+        sampled = sample_vertices(features.feature, contour, stride=STRIDE)
+        # Canonical coordinates: relative to the contour's box, so that its place does not matter.
+        canonical = contour - contour.amin(dim=2, keepdim=True)
         canonical = canonical.transpose(2, 3).to(sampled.dtype)
         x = torch.cat([sampled, canonical], dim=2).flatten(0, 1)
         valid = None if seeds.valid is None else seeds.valid.flatten()
         offsets: Tensor = self.net(x, valid).to(contour.dtype)
-        offsets = offsets.unflatten(0, contour.shape[:2])
-        return contour + self.offset_scale * offsets.transpose(2, 3)
+        return contour + offsets.unflatten(0, contour.shape[:2]).transpose(2, 3)

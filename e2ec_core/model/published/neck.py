@@ -15,15 +15,11 @@ from e2ec_core.model.published.deform_conv import DeformConv
 
 
 class NeckConv(nn.Module):
-    """3x3 convolution (deformable or plain), batch norm, ReLU."""
+    """3x3 deformable convolution, batch norm, ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, deformable: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv: nn.Module
-        if deformable:
-            self.conv = DeformConv(in_channels, out_channels)
-        else:
-            self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv = DeformConv(in_channels, out_channels)
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,7 +29,7 @@ class NeckConv(nn.Module):
 
 
 def bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """A learned up-sampling by `factor`, each channel for itself, that starts bilinear."""
+    """Builds a learned up-sampling by `factor`, each channel for itself, that starts bilinear."""
     layer = nn.ConvTranspose2d(
         channels,
         channels,
@@ -51,30 +47,26 @@ def bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
 
 
 class IDAUp(nn.Module):
-    """Iterative deep aggregation: each coarser map is projected, up-sampled and merged."""
+    """Iterative deep aggregation: each coarser map is projected, up-sampled and merged.
 
-    def __init__(
-        self, channels: Sequence[int], factors: Sequence[int], *, deformable: bool
-    ) -> None:
-        """Build the steps.
+    Args:
+        channels: of the maps, finest first; the result has those of the finest.
+        factors: up-sampling of each coarser map to the finest's size.
+    """
 
-        Args:
-            channels: of the maps, finest first; the result has those of the finest.
-            factors: up-sampling of each coarser map to the finest's size.
-            deformable: whether the convolutions are deformable.
-        """
+    def __init__(self, channels: Sequence[int], factors: Sequence[int]) -> None:
         super().__init__()
         out = channels[0]
 
         def convs(inputs: Sequence[int]) -> nn.ModuleList:
-            return nn.ModuleList(NeckConv(c, out, deformable=deformable) for c in inputs)
+            return nn.ModuleList(NeckConv(c, out) for c in inputs)
 
         self.projections = convs(channels[1:])
         self.upsamplings = nn.ModuleList(bilinear_upsampling(out, f) for f in factors)
         self.nodes = convs([out] * len(factors))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Merge maps, finest first, into as many maps of the finest's size."""
+        """Merges maps, finest first, into as many maps of the finest's size."""
         merged = [maps[0]]
         steps = zip(self.projections, self.upsamplings, self.nodes, maps[1:], strict=True)
         for project, upsample, node, coarser in steps:
@@ -83,30 +75,26 @@ class IDAUp(nn.Module):
 
 
 class DLANeck(nn.Module):
-    """Aggregates the maps of strides 4 to 32 into one map of stride 4."""
+    """Aggregates the maps of strides 4 to 32 into one map of stride 4.
 
-    def __init__(
-        self, channels: Sequence[int] = (64, 128, 256, 512), *, deformable: bool = True
-    ) -> None:
-        """Build the neck.
+    Args:
+        channels: of the backbone's maps of strides 4, 8, 16, 32.
+    """
 
-        Args:
-            channels: of the backbone's maps of strides 4, 8, 16, 32.
-            deformable: deformable convolutions, as published, or plain ones.
-        """
+    def __init__(self, channels: Sequence[int] = (64, 128, 256, 512)) -> None:
         super().__init__()
         aggregations = []
         widths = list(channels)
         for level in reversed(range(len(channels) - 1)):
             merged = widths[level:]
             factors = [2] * (len(merged) - 1)
-            aggregations.append(IDAUp(merged, factors, deformable=deformable))
+            aggregations.append(IDAUp(merged, factors))
             widths[level:] = [channels[level]] * len(merged)
         self.aggregations = nn.ModuleList(aggregations)
-        self.fusion = IDAUp(channels[:3], [2, 4], deformable=deformable)
+        self.fusion = IDAUp(channels[:3], [2, 4])
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Aggregate.
+        """Aggregates the maps.
 
         Args:
             maps: strides 4, 8, 16, 32, finest first.

@@ -82,11 +82,11 @@ def octagon(extremes: Tensor, vertices: int) -> Tensor:
         [..., N, 2], from the bottom point counter-clockwise on the screen.
     """
     low, high = extremes.amin(dim=-2), extremes.amax(dim=-2)
-    reach = (high - low) / 8
+    reach_x, reach_y = ((high - low) / 8).unbind(-1)
     bottom, right, top, left = extremes.unbind(-2)
 
     def moved(point: Tensor, x: float, y: float) -> Tensor:
-        shifted = point + reach * reach.new_tensor([x, y])
+        shifted = point + torch.stack([x * reach_x, y * reach_y], dim=-1)
         return torch.minimum(torch.maximum(shifted, low), high)
 
     corners = [bottom, moved(bottom, 1, 0), moved(right, 0, 1), moved(right, 0, -1)]
