@@ -75,7 +75,9 @@ def _build_dla34(config: ModelConfig) -> E2EC:
         backbone=DLA34(),
         neck=DLANeck(CHANNELS[2:]),
         heatmap_head=_heatmap_head(channels, len(config.class_names)),
-        box_head=ConvHead(channels, 4) if octagonal or config.components else None,
+        box_head=ConvHead(channels, 4, coordinates=True)
+        if octagonal or config.components
+        else None,
     )
     deformations: dict[DeformationKind, Callable[[int, int], nn.Module | None]] = {
         "global": GlobalDeformation,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from e2ec_core.model.peaks import HEATMAP_BIAS, Peaks
+from e2ec_core.model.precision import in_float32
 from e2ec_core.model.sampling import place_in_boxes, sample_vertices, unit_grid
 from e2ec_core.model.structures import STRIDE, Features, Proposals, Seeds, plant_seeds
 
@@ -105,9 +106,10 @@ class ComponentHead(nn.Module):
         sampled = sample_vertices(features.feature, points, stride=STRIDE)
         pooled = F.avg_pool2d(sampled.flatten(0, 1).unflatten(2, GRID), 2)
         x = self.convs(pooled)
+        size = in_float32(self.size[-1], self.size[:-1](x))
         return ComponentMaps(
             heat=self.heat(x).view(batch, slots, *GRID),
-            size=_SIZE_SCALE * self.size(x).view(batch, slots, 2, *GRID),
+            size=_SIZE_SCALE * size.view(batch, slots, 2, *GRID),
         )
 
     def propose(self, features: Features, peaks: Peaks) -> Proposals:

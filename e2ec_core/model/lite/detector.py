@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from e2ec_core.model.lite.mobilenet import MobileNetV3, SameConv2d
+from e2ec_core.model.precision import in_float32
 from e2ec_core.model.structures import BOX_SCALE, Features
 
 FEATURE_CHANNELS = 128
@@ -94,5 +95,5 @@ class LiteDetector(nn.Module):
             feature=feature,
             fine=maps.s2,
             pyramid=(maps.s4, maps.s8, maps.s16),
-            box_sides=BOX_SCALE * self.box_sides(feature),
+            box_sides=BOX_SCALE * in_float32(self.box_sides, feature),
         )

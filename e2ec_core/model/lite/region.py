@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from e2ec_core.model.precision import in_float32
 from e2ec_core.model.sampling import gather_cells, place_in_boxes, sample_vertices, unit_grid
 from e2ec_core.model.structures import STRIDE, Features, Region, Seeds
 
@@ -185,12 +186,13 @@ class RegionEncoder(nn.Module):
         place = (grid - seeds.cells[:, :, None] * STRIDE) / (frame[..., 2:] - frame[..., :2])[
             :, :, None
         ]
-        place = place.transpose(2, 3).flatten(0, 1).to(sampled.dtype)
+        place = place.transpose(2, 3).flatten(0, 1)
         square = (self.cells, self.cells)
         sampled, place = sampled.unflatten(2, square), place.unflatten(2, square)
         centre = gather_cells(features.feature, seeds.cells).flatten(0, 1)
         scale, shift = self.steer(centre)[..., None, None].chunk(2, dim=1)
-        x = F.gelu(self.enter(torch.cat([sampled, place], 1)) * (1 + scale) + shift)
+        entered = in_float32(self.enter, torch.cat([sampled.to(place.dtype), place], 1))
+        x = F.gelu(entered.to(scale.dtype) * (1 + scale) + shift)
         query = self.query(centre).unflatten(1, (self.HEADS, self.HEAD_WIDTH))[..., None, None]
         key = self.key(sampled).unflatten(1, (self.HEADS, self.HEAD_WIDTH))
         similar = (query * key).sum(2) / self.HEAD_WIDTH**0.5

@@ -8,11 +8,14 @@ shape map of `region.py`, and evolutions read it along the contour's normal as w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from e2ec_core.model.lite.region import FINE_SHIFT, enlarge, sample_region
+from e2ec_core.model.precision import in_float32
 from e2ec_core.model.sampling import gather_cells, sample_vertices
 from e2ec_core.model.structures import STRIDE, Features, Region, Seeds
 
@@ -57,6 +60,8 @@ class LiteInitial(nn.Module):
         dropout: share of the inputs dropped in training.
     """
 
+    ellipse: Tensor
+
     def __init__(
         self, feature_channels: int, code: int, vertices: int, *, dropout: float = 0.3
     ) -> None:
@@ -67,12 +72,20 @@ class LiteInitial(nn.Module):
         nn.init.zeros_(self.offsets.bias)
         self.register_buffer("ellipse", _ellipse(vertices))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LiteInitial:
+        """Moves and casts the module; the ellipse holds coordinates and keeps its precision."""
+        exact = self.ellipse
+        super()._apply(fn, recurse)
+        if self.ellipse.dtype.itemsize < 4:
+            self.ellipse = exact.to(self.ellipse.device)
+        return self
+
     def forward(self, features: Features, seeds: Seeds) -> Tensor:
         """Returns [B, K, N, 2] input px."""
         centre, size = box_frame(seeds)
         at_centre = gather_cells(features.feature, seeds.cells)
         hidden = self.hidden(torch.cat([at_centre, _region(seeds).code], dim=2))
-        offsets = self.offsets(hidden).unflatten(2, (-1, 2))
+        offsets = in_float32(self.offsets, hidden).unflatten(2, (-1, 2))
         return centre + (self.ellipse + offsets) * size
 
 
@@ -101,8 +114,9 @@ class LiteDeformation(nn.Module):
         points = torch.cat([seeds.cells[:, :, None] * STRIDE, contour], dim=2)
         sampled = sample_region(region, points).flatten(2)
         place = ((base - centre) / size).flatten(2)
-        hidden = self.hidden(torch.cat([sampled, region.code, place], dim=2))
-        return base + self.offsets(hidden).unflatten(2, (-1, 2)) * size
+        inputs = [sampled.to(place.dtype), region.code.to(place.dtype), place]
+        hidden = in_float32(self.hidden, torch.cat(inputs, dim=2))
+        return base + in_float32(self.offsets, hidden).unflatten(2, (-1, 2)) * size
 
 
 class ResidualCircularBlock(nn.Module):
@@ -203,9 +217,10 @@ class LiteEvolution(nn.Module):
         points = _along(contour, normal, self.FINE_REACH)
         fine = sample_vertices(features.fine, points, stride=2, shift=FINE_SHIFT)
         place = torch.cat([(contour - centre) / size, normal], dim=-1).transpose(2, 3)
-        x = torch.cat([_per_vertex(shape, count), _per_vertex(fine, count), place], dim=2)
-        x = x.flatten(0, 1)
-        x = self.enter(x) + self.code(region.code).flatten(0, 1)[..., None]
-        x = self.dropout(F.gelu(self.norm(self.blocks(x))))
-        offsets = self.offsets(x).transpose(1, 2).view(batch, slots, count, 2)
+        read = (_per_vertex(sampled, count).to(place.dtype) for sampled in (shape, fine))
+        x = in_float32(self.enter, torch.cat([*read, place], dim=2).flatten(0, 1))
+        x = x + in_float32(self.code, region.code).flatten(0, 1)[..., None]
+        x = F.gelu(in_float32(self.norm, in_float32(self.blocks, x)))
+        offsets = in_float32(self.offsets, self.dropout(x))
+        offsets = offsets.transpose(1, 2).view(batch, slots, count, 2)
         return contour + offsets * size

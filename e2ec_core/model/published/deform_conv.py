@@ -98,10 +98,9 @@ def deform_conv2d(
         ValueError: if shapes do not belong together.
     """
     kernel = _check(image, offset, mask, weight)
-    # torchvision has no bfloat16 kernel.
-    fast = _torchvision_kernel() if image.is_cuda and image.dtype != torch.bfloat16 else None
+    # torchvision's kernel computes positions in the image's dtype: too coarse in half precision.
+    fast = _torchvision_kernel() if image.is_cuda and image.dtype.itemsize >= 4 else None
     if fast is not None:
-        offset, mask = offset.to(image.dtype), mask.to(image.dtype)
         return fast(image, offset, weight, bias, padding=kernel // 2, mask=mask)
     batch, channels, height, width = image.shape
     taps = kernel * kernel

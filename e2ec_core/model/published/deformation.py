@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from e2ec_core.model.precision import in_float32
 from e2ec_core.model.published.heads import ConvHead
 from e2ec_core.model.sampling import sample_vertices
 from e2ec_core.model.structures import STRIDE, Features, Seeds
@@ -55,8 +56,7 @@ class GlobalDeformation(nn.Module):
         """
         feature = self.transform(features.feature)
         sampled = sample_centre_and_vertices(feature, seeds, contour)
-        raw: Tensor = self.expand(self.reduce(sampled))
-        offsets = raw.to(contour.dtype).view_as(contour)
+        offsets = in_float32(self.expand, self.reduce(sampled)).view_as(contour)
         return contour.detach() + self.scale * STRIDE * offsets
 
 
@@ -82,8 +82,8 @@ class PaperDeformation(nn.Module):
     def forward(self, features: Features, seeds: Seeds, contour: Tensor) -> Tensor:
         """As `GlobalDeformation.forward`."""
         sampled = sample_centre_and_vertices(features.feature, seeds, contour)
-        raw: Tensor = self.expand(self.reduce(sampled).relu())
-        return contour.detach() + self.scale * STRIDE * raw.to(contour.dtype).view_as(contour)
+        offsets = in_float32(self.expand, self.reduce(sampled).relu()).view_as(contour)
+        return contour.detach() + self.scale * STRIDE * offsets
 
 
 def sample_centre_and_vertices(feature: Tensor, seeds: Seeds, contour: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from e2ec_core.model.precision import in_float32
 from e2ec_core.model.sampling import sample_vertices
 from e2ec_core.model.structures import STRIDE, Features, Seeds
 
@@ -152,8 +153,7 @@ class ContourEvolution(nn.Module):
         sampled = sample_vertices(features.feature, contour, stride=STRIDE)
         # Canonical coordinates: relative to the contour's box, so that its place does not matter.
         canonical = contour - contour.amin(dim=2, keepdim=True)
-        canonical = canonical.transpose(2, 3).to(sampled.dtype)
-        x = torch.cat([sampled, canonical], dim=2).flatten(0, 1)
+        x = torch.cat([sampled.to(contour.dtype), canonical.transpose(2, 3)], dim=2).flatten(0, 1)
         valid = None if seeds.valid is None else seeds.valid.flatten()
-        offsets: Tensor = self.net(x, valid).to(contour.dtype)
+        offsets = in_float32(self.net, x, valid)
         return contour + offsets.unflatten(0, contour.shape[:2]).transpose(2, 3)

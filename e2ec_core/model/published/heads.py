@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from e2ec_core.model.precision import in_float32
+
 
 def gather_patches(feature: Tensor, cells: Tensor) -> Tensor:
     """The 3x3 neighbourhoods of cells, with zeros outside the map.
@@ -28,17 +30,27 @@ def gather_patches(feature: Tensor, cells: Tensor) -> Tensor:
 
 
 class ConvHead(nn.Module):
-    """3x3 convolution, ReLU, 1x1 convolution."""
+    """3x3 convolution, ReLU, 1x1 convolution.
 
-    def __init__(self, in_channels: int, out_channels: int, *, hidden: int = 256) -> None:
+    Args:
+        in_channels: channels of the map.
+        out_channels: channels of the output.
+        hidden: channels between the convolutions.
+        coordinates: whether the output holds coordinates, which keeps it in float32.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, hidden: int = 256, coordinates: bool = False
+    ) -> None:
         super().__init__()
+        self.coordinates = coordinates
         self.conv = nn.Conv2d(in_channels, hidden, 3, padding=1)
         self.out = nn.Conv2d(hidden, out_channels, 1)
 
     def forward(self, feature: Tensor) -> Tensor:
         """[B, in, h, w] -> [B, out, h, w]."""
-        out: Tensor = self.out(self.conv(feature).relu())
-        return out
+        hidden = self.conv(feature).relu()
+        return in_float32(self.out, hidden) if self.coordinates else self.out(hidden)
 
     def at_cells(self, feature: Tensor, cells: Tensor) -> Tensor:
         """The head's output at a few cells, without computing the rest.
@@ -54,4 +66,5 @@ class ConvHead(nn.Module):
         """
         patches = gather_patches(feature, cells)
         hidden = F.linear(patches, self.conv.weight.flatten(1), self.conv.bias).relu()
-        return F.linear(hidden, self.out.weight.flatten(1), self.out.bias)
+        last = (hidden, self.out.weight.flatten(1), self.out.bias)
+        return in_float32(F.linear, *last) if self.coordinates else F.linear(*last)

@@ -26,7 +26,7 @@ class InitialContour(nn.Module):
             scale: cells per unit of the head's output (published: 10).
         """
         super().__init__()
-        self.head = ConvHead(channels, 2 * vertices, hidden=hidden)
+        self.head = ConvHead(channels, 2 * vertices, hidden=hidden, coordinates=True)
         self.scale = scale
         self.vertices = vertices
         for conv in (self.head.conv, self.head.out):
@@ -36,6 +36,6 @@ class InitialContour(nn.Module):
     def forward(self, features: Features, seeds: Seeds) -> Tensor:
         """Initial contours [B, K, N, 2] (x, y), input px, first vertex at the bottom."""
         raw = self.head.at_cells(features.feature, seeds.cells)
-        offsets = raw.to(seeds.cells.dtype).view(*raw.shape[:2], self.vertices, 2)
+        offsets = raw.unflatten(2, (self.vertices, 2))
         contour: Tensor = (seeds.cells[:, :, None] + self.scale * offsets) * STRIDE
         return contour
