@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from e2ec_core.data.coco import NO_CATEGORY, CocoDataset, LabelledImage
 from e2ec_core.data.problems import HANDLING, MISSING_IMAGE, Problems
-from e2ec_core.image_files import read_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +103,7 @@ def count_classes(data: CocoDataset) -> tuple[ClassCount, ...]:
 def image_fault(image: LabelledImage) -> str | None:
     """What is wrong with an image file, None if nothing."""
     try:
-        size = read_image(image.path).shape[:2]
+        size = image.read().shape[:2]
     except ValueError as error:
         return str(error)
     if size != (image.height, image.width):

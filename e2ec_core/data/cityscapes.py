@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.data import problems as defects
-from e2ec_core.data.coco import Content, read_json
+from e2ec_core.data.content import Content, read_json
 from e2ec_core.data.outlines import mask_outlines
 from e2ec_core.data.problems import Problems
 

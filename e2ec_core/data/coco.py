@@ -1,11 +1,10 @@
-"""Instance annotations in COCO's JSON format."""
+"""Labelled images, and how they are read from COCO's JSON format."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.data import problems as defects
-from e2ec_core.data.outlines import decode_run_lengths, mask_outlines, sound_outlines
+from e2ec_core.data.content import Annotation, Content, ImageEntry, normalise, read_content
+from e2ec_core.data.files import FileFit, fit_files
+from e2ec_core.data.outlines import as_shares, read_parts
 from e2ec_core.data.problems import Problems
-from e2ec_core.geometry import Polygon
-
-Content = dict[str, Any]
-"""What a COCO instance file holds: lists of images, annotations and categories."""
+from e2ec_core.geometry import Polygon, clip_far, outer_polygons
+from e2ec_core.image_files import read_image
 
 NO_CATEGORY = -1
-_NEEDED = {
-    "images": {"id", "file_name", "height", "width"},
-    "annotations": {"image_id", "category_id"},
-    "categories": {"id", "name"},
-}
+_LEAST_BOX_IOU = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What a label file says of an object beyond its outlines, for evaluation.
+
+    Attributes:
+        segmentation: polygons or run lengths, where they differ from the object's parts.
+        area: px^2, as the file gives it.
+        bbox: x, y, width, height in px, as the file gives it.
+    """
+
+    segmentation: Any = None
+    area: float | None = None
+    bbox: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +47,13 @@ class Instance:
         parts: polygons float64 [P, 2] (x, y) in COCO's coordinates: image px whose edges, not
             centres, are at the integers.
         crowd: the region holds many objects and is no target.
+        truth: what evaluation needs beside the parts.
     """
 
     class_id: int
     parts: tuple[Polygon, ...]
     crowd: bool = False
+    truth: Truth = Truth()
 
     @property
     def box_xyxy(self) -> NDArray[np.float64]:
@@ -52,13 +64,35 @@ class Instance:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImage:
-    """One image file and its objects."""
+    """One image file and its objects.
+
+    Attributes:
+        image_id: its number.
+        path: of the file.
+        height: rows of the image as it is read, px.
+        width: columns of the image as it is read, px.
+        instances: its objects.
+        name: file name in the labels.
+        upright: the labels count the pixels of the image turned as its EXIF orientation says.
+        position: place in the label file, by which images are held out.
+    """
 
     image_id: int
     path: Path
     height: int
     width: int
     instances: tuple[Instance, ...]
+    name: str = ""
+    upright: bool = False
+    position: int = 0
+
+    def read(self) -> NDArray[np.uint8]:
+        """Reads the pixels that the labels mean, uint8 RGB [height, width, 3].
+
+        Raises:
+            ValueError: the file cannot be read.
+        """
+        return read_image(self.path, upright=self.upright)
 
 
 @dataclass(frozen=True)
@@ -80,6 +114,39 @@ class CocoDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def report(self) -> list[str]:
+        """One line for each kind of problem, and one for the classes without an object."""
+        found = {i.class_id for image in self.images for i in image.instances if not i.crowd}
+        absent = [name for i, name in enumerate(self.class_names) if i not in found]
+        lines = self.problems.summary()
+        if absent:
+            lines.append(
+                f"no label has the class{'es' if len(absent) > 1 else ''} {', '.join(absent)}"
+            )
+        return lines
+
+    def require_objects(self, source: str) -> None:
+        """Raises ValueError, naming why, if there is nothing to learn or to measure.
+
+        Args:
+            source: what to call the labels in the message.
+        """
+        if any(not i.crowd for image in self.images for i in image.instances):
+            return
+        crowds = sum(len(image.instances) for image in self.images)
+        reasons = self.problems.summary()
+        if crowds:
+            reasons.insert(
+                0,
+                f"all {crowds} regions are marked iscrowd, which looks like masks exported as run "
+                "lengths; set iscrowd to 0 for single objects",
+            )
+        why = "; ".join(reasons) or "it has no annotation"
+        raise ValueError(
+            f"{source!r} has nothing to learn or to measure: "
+            f"none of its {len(self.images)} images has a usable object: {why}"
+        )
+
 
 def read_coco(
     annotations: str | Path,
@@ -88,7 +155,7 @@ def read_coco(
     class_names: Sequence[str] | None = None,
     file_names: Iterable[str] | None = None,
 ) -> CocoDataset:
-    """Reads a COCO-format file.
+    """Reads a COCO-format file; the image files are not looked at.
 
     Args:
         annotations: JSON with images, annotations and categories.
@@ -110,50 +177,6 @@ def read_coco(
     )
 
 
-def read_content(annotations: str | Path) -> Content:
-    """Reads a COCO instance file as it is, making sure of the keys that are needed.
-
-    Raises:
-        ValueError: the file is missing or not COCO's format.
-    """
-    content = read_json(Path(annotations))
-    check_content(content, str(annotations), "COCO's instance format")
-    return content
-
-
-def check_content(content: Any, source: str, format_name: str) -> None:
-    """Makes sure of the keys that are needed, of ids that can be looked up and of image sizes.
-
-    Raises:
-        ValueError: naming what is missing or wrong.
-    """
-    try:
-        for part, needed in _NEEDED.items():
-            for entry in content[part]:
-                if missing := needed - set(entry):
-                    raise KeyError(f"{min(missing)} of one of the {part}")
-                hash(tuple(entry[key] for key in needed))
-        for image in content["images"]:
-            if min(int(image["height"]), int(image["width"])) < 1:
-                raise ValueError(f"image {image['file_name']!r} has no size")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{source!r} is not {format_name}: {error}") from error
-
-
-def read_json(path: Path) -> Any:
-    """Content of a JSON file.
-
-    Raises:
-        ValueError: the file is missing or no JSON.
-    """
-    if not path.is_file():
-        raise ValueError(f"annotation file {str(path)!r} does not exist; check the path")
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
-
-
 def dataset_from_content(
     content: Content,
     image_folder: str | Path,
@@ -162,6 +185,8 @@ def dataset_from_content(
     file_names: Iterable[str] | None = None,
     source: str = "the annotations",
     problems: Problems | None = None,
+    check_files: bool = False,
+    skip_missing: bool = False,
 ) -> CocoDataset:
     """Labelled images of COCO content.
 
@@ -172,105 +197,178 @@ def dataset_from_content(
         file_names: as `read_coco`.
         source: what to call the content in messages.
         problems: counts so far, which are continued.
+        check_files: compares the labels with the headers of the image files, see `fit_files`.
+        skip_missing: as `fit_files`.
 
     Raises:
-        ValueError: the content has none of the classes, or lacks an image.
+        ValueError: the content has none of the classes, or lacks an image; or image files are
+            missing.
     """
     problems = Problems() if problems is None else problems
-    categories = {category["id"]: category["name"] for category in content["categories"]}
-    names = tuple(class_names or (categories[key] for key in sorted(categories)))
-    ids_by_name = {name: key for key, name in categories.items()}
-    if len(ids_by_name) < len(categories):
-        twice = Counter(categories.values()).most_common(1)[0][0]
-        raise ValueError(f"{source!r} has two categories named {twice!r}; give them one id")
+    labels = normalise(content, source, problems)
+    names = tuple(class_names or (labels.categories[key] for key in sorted(labels.categories)))
+    ids_by_name = {name: key for key, name in labels.categories.items()}
     if not any(name in ids_by_name for name in names):
         raise ValueError(
             f"{source!r} has none of the classes asked for; "
             f"its categories are {', '.join(sorted(ids_by_name))}"
         )
-    class_of = dict.fromkeys(categories)
-    class_of |= {ids_by_name[name]: i for i, name in enumerate(names) if name in ids_by_name}
-    entries = _choose(content["images"], file_names, source, problems)
-    listed = {entry["id"] for entry in content["images"]}
-    by_image = _instances_by_image(content, entries, listed, class_of, problems)
-    for entry in entries:
-        if not by_image[entry["id"]]:
-            problems.note(defects.EMPTY_IMAGE, str(entry["file_name"]))
-    images = [
-        LabelledImage(
-            image_id=entry["id"],
-            path=Path(image_folder) / entry["file_name"],
-            height=int(entry["height"]),
-            width=int(entry["width"]),
-            instances=tuple(by_image[entry["id"]]),
-        )
-        for entry in entries
-    ]
     category_ids = tuple(ids_by_name.get(name, NO_CATEGORY) for name in names)
-    return CocoDataset(images, names, category_ids, problems)
+    entries = _choose(labels.images, file_names, source)
+    by_image: dict[int, list[Annotation]] = {entry.image_id: [] for entry in entries}
+    for annotation in labels.annotations:
+        if annotation.image_id in by_image:
+            by_image[annotation.image_id].append(annotation)
+    shares = as_shares(a.segmentation for a in labels.annotations)
+    fits = fit_files(
+        entries,
+        by_image,
+        Path(image_folder),
+        problems,
+        look=check_files,
+        skip_missing=skip_missing,
+    )
+    class_of = {key: i for i, key in enumerate(category_ids) if key != NO_CATEGORY}
+    images: dict[Path | int, LabelledImage] = {}
+    for position, (entry, fit) in enumerate(zip(entries, fits, strict=True)):
+        if fit is None:
+            continue
+        objects = [
+            instance
+            for annotation in by_image[entry.image_id]
+            if _asked_for(annotation, class_of, labels.categories, problems)
+            and (instance := _instance(annotation, class_of, fit, shares, problems))
+        ]
+        key: Path | int = fit.path if check_files else entry.image_id
+        if key in images:
+            problems.note(defects.ONE_FILE, entry.name)
+            images[key] = _merged(images[key], objects)
+            continue
+        images[key] = LabelledImage(
+            image_id=entry.image_id,
+            path=fit.path,
+            height=fit.size[0],
+            width=fit.size[1],
+            instances=tuple(objects),
+            name=entry.name,
+            upright=fit.upright,
+            position=position,
+        )
+    for image in images.values():
+        if not image.instances:
+            problems.note(defects.EMPTY_IMAGE, image.name)
+    return CocoDataset(list(images.values()), names, category_ids, problems)
 
 
 def _choose(
-    entries: Sequence[Content], file_names: Iterable[str] | None, source: str, problems: Problems
-) -> list[Content]:
-    """The images asked for, each once."""
-    wanted = None if file_names is None else set(file_names)
-    if wanted and (unknown := wanted - {entry["file_name"] for entry in entries}):
+    entries: Sequence[ImageEntry], file_names: Iterable[str] | None, source: str
+) -> list[ImageEntry]:
+    """The images asked for."""
+    if file_names is None:
+        return list(entries)
+    wanted = set(file_names)
+    if unknown := wanted - {entry.name for entry in entries}:
         raise ValueError(f"{source!r} has no image {sorted(unknown)[0]!r}")
-    chosen: dict[int, Content] = {}
-    for entry in entries:
-        if entry["id"] in chosen:
-            problems.note(defects.IMAGE_TWICE, str(entry["file_name"]))
-        elif wanted is None or entry["file_name"] in wanted:
-            chosen[entry["id"]] = entry
-    return list(chosen.values())
+    return [entry for entry in entries if entry.name in wanted]
 
 
-def _instances_by_image(
-    content: Content,
-    entries: Sequence[Content],
-    listed: set[int],
-    class_of: Mapping[int, int | None],
+def _asked_for(
+    annotation: Annotation,
+    class_of: dict[int, int],
+    categories: dict[int, str],
     problems: Problems,
-) -> dict[int, list[Instance]]:
-    sizes = {entry["id"]: (int(entry["height"]), int(entry["width"])) for entry in entries}
-    by_image: dict[int, list[Instance]] = defaultdict(list)
-    for label in content["annotations"]:
-        image_id, place = label["image_id"], f"annotation {label.get('id', '?')}"
-        if image_id not in listed:
-            problems.note(defects.UNKNOWN_IMAGE, place)
-        if image_id not in sizes:
-            continue
-        class_id = class_of.get(label["category_id"])
-        if class_id is None:
-            known = label["category_id"] in class_of
-            problems.note(defects.OTHER_CLASS if known else defects.UNKNOWN_CLASS, place)
-            continue
-        parts = read_parts(label.get("segmentation"), sizes[image_id], problems, place)
-        if parts:
-            crowd = bool(label.get("iscrowd", 0))
-            by_image[image_id].append(Instance(class_id=class_id, parts=parts, crowd=crowd))
-        else:
-            problems.note(defects.NO_OUTLINE, place)
-    return by_image
+) -> bool:
+    if annotation.category_id in class_of:
+        return True
+    known = annotation.category_id in categories
+    problems.note(defects.OTHER_CLASS if known else defects.UNKNOWN_CLASS, annotation.place)
+    return False
 
 
-def read_parts(
-    segmentation: Any, size: tuple[int, int], problems: Problems, place: str
-) -> tuple[Polygon, ...]:
-    """Outlines of COCO's `segmentation`, polygons or run lengths; see `Instance.parts`."""
-    if not segmentation:
-        problems.note(defects.NO_SEGMENTATION, place)
-        return ()
-    if isinstance(segmentation, dict):
-        mask = decode_run_lengths(segmentation, size, problems, place)
-        outlines = [] if mask is None else mask_outlines(mask)
-        if mask is not None and not outlines:
-            problems.note(defects.EMPTY_MASK, place)
-        return tuple(outlines)
-    if not isinstance(segmentation, list):
-        problems.note(defects.NO_NUMBERS, place)
-        return ()
-    return tuple(
-        outline for flat in segmentation for outline in sound_outlines(flat, size, problems, place)
+def _instance(
+    annotation: Annotation,
+    class_of: dict[int, int],
+    fit: FileFit,
+    shares: bool,
+    problems: Problems,
+) -> Instance | None:
+    """The object of an annotation in px of its image as it is read; None without an outline."""
+    place, segmentation = annotation.place, annotation.segmentation
+    found = read_parts(segmentation, fit.label_size, problems, place, shares=shares)
+    if not found:
+        problems.note(defects.NO_OUTLINE, place)
+        return None
+    outer = tuple(outer_polygons(found))
+    if len(outer) < len(found):
+        problems.note(defects.INSIDE_OTHER, place)
+    parts = tuple(part * fit.scale for part in outer) if fit.scaled else outer
+    given = None if shares or fit.scaled else _given(segmentation, parts, fit.size)
+    area, bbox = annotation.area, annotation.bbox
+    if fit.scaled or shares:
+        area = bbox = None
+    instance = Instance(
+        class_id=class_of[annotation.category_id or 0],
+        parts=parts,
+        crowd=annotation.crowd,
+        truth=Truth(segmentation=given, area=area if area and area > 0 else None, bbox=bbox),
     )
+    if bbox and _box_iou(bbox, instance.box_xyxy) < _LEAST_BOX_IOU:
+        problems.note(defects.BOX, place)
+        return Instance(
+            class_id=instance.class_id,
+            parts=parts,
+            crowd=instance.crowd,
+            truth=Truth(segmentation=given, area=instance.truth.area),
+        )
+    return instance
+
+
+def _given(segmentation: Any, parts: tuple[Polygon, ...], size: tuple[int, int]) -> Any:
+    """The segmentation for evaluation, None where the parts say the same."""
+    if isinstance(segmentation, dict):
+        counts = segmentation["counts"]
+        return {
+            "size": list(size),
+            "counts": counts.decode() if isinstance(counts, bytes) else counts,
+        }
+    if segmentation and not isinstance(segmentation[0], (list, tuple)):
+        segmentation = [segmentation]
+    usable = [points for flat in segmentation if (points := _points(flat)) is not None]
+    if len(usable) == len(parts) and all(map(_same_ring, usable, parts)):
+        return None
+    return [clip_far(points, *size).ravel().tolist() for points in usable]
+
+
+def _points(flat: Any) -> Polygon | None:
+    try:
+        values = np.ravel(np.asarray(flat, np.float64))
+    except (ValueError, TypeError):
+        return None
+    sound = values.size >= 6 and values.size % 2 == 0 and bool((np.abs(values) <= 1e6).all())
+    return values.reshape(-1, 2) if sound else None
+
+
+def _same_ring(points: Polygon, part: Polygon) -> bool:
+    """Whether a polygon of the file is a part, which does not repeat its first vertex."""
+    closing = len(points) == len(part) + 1 and bool((points[0] == points[-1]).all())
+    return len(points) - closing == len(part) and bool((points[: len(part)] == part).all())
+
+
+def _box_iou(bbox: tuple[float, float, float, float], box_xyxy: NDArray[np.float64]) -> float:
+    left, top, width, height = bbox
+    x1, y1, x2, y2 = box_xyxy.tolist()
+    across = min(left + width, x2) - max(left, x1)
+    down = min(top + height, y2) - max(top, y1)
+    common = max(across, 0.0) * max(down, 0.0)
+    return common / (width * height + (x2 - x1) * (y2 - y1) - common)
+
+
+def _merged(image: LabelledImage, objects: Sequence[Instance]) -> LabelledImage:
+    """The image with the objects that another entry of its file adds, each once."""
+    known = Counter(map(_identity, image.instances))
+    fresh = [o for o in objects if not known[_identity(o)]]
+    return replace(image, instances=(*image.instances, *fresh))
+
+
+def _identity(instance: Instance) -> tuple[int, bool, tuple[bytes, ...]]:
+    return instance.class_id, instance.crowd, tuple(part.tobytes() for part in instance.parts)

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from e2ec_core.data.coco import Content, check_content, read_json
+from e2ec_core.data.content import Content, check_content, read_json
 
 Outline = Literal["amodal", "visible"]
 """Which outline of an object is meant: behind its occluders as well, or what is seen."""

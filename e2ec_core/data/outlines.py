@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,83 @@ LEAST_AREA = 1e-3
 FARTHEST = 1e6
 """Px from the image's corner beyond which a coordinate is a mistake (and products overflow)."""
 _BLOCK = 512
+
+
+def as_shares(segmentations: Iterable[Any]) -> bool:
+    """Whether all polygons of a file are given in 0..1 instead of px."""
+    some = False
+    for segmentation in segmentations:
+        if not isinstance(segmentation, list) or not segmentation:
+            continue
+        for flat in segmentation if isinstance(segmentation[0], (list, tuple)) else [segmentation]:
+            low, high = _extent(flat)
+            if high > 1 + 1e-6 or low < -1e-6:
+                return False
+            some = some or high > 0
+    return some
+
+
+def _extent(flat: Any) -> tuple[float, float]:
+    """Least and largest coordinate; (0, 0) where they are no numbers."""
+    try:
+        return float(min(flat)), float(max(flat))
+    except (TypeError, ValueError):
+        pass
+    try:
+        values = np.asarray(flat, np.float64)
+        return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    except (TypeError, ValueError):
+        return 0.0, 0.0
+
+
+def read_parts(
+    segmentation: Any,
+    size: tuple[int, int],
+    problems: Problems,
+    place: str,
+    *,
+    shares: bool = False,
+) -> tuple[Polygon, ...]:
+    """Reads the outlines of COCO's `segmentation`, polygons or run lengths.
+
+    Args:
+        segmentation: lists of x0, y0, x1, y1, ..., a single such list, or a run-length dict.
+        size: (height, width) of the image, px.
+        problems: where defects are counted.
+        place: what to call the annotation there.
+        shares: polygons are in 0..1 of the image's width and height.
+
+    Returns:
+        Polygons as `sound_outlines` gives them.
+    """
+    if not segmentation:
+        problems.note(defects.NO_SEGMENTATION, place)
+        return ()
+    if isinstance(segmentation, dict):
+        mask = decode_run_lengths(segmentation, size, problems, place)
+        outlines = [] if mask is None else mask_outlines(mask)
+        if mask is not None and not outlines:
+            problems.note(defects.EMPTY_MASK, place)
+        return tuple(outlines)
+    if not isinstance(segmentation, list):
+        problems.note(defects.NO_NUMBERS, place)
+        return ()
+    if isinstance(segmentation[0], (int, float)):
+        segmentation = [segmentation]
+    if shares:
+        problems.note(defects.SHARES, place)
+        segmentation = [_to_px(flat, size) for flat in segmentation]
+    return tuple(
+        outline for flat in segmentation for outline in sound_outlines(flat, size, problems, place)
+    )
+
+
+def _to_px(flat: Any, size: tuple[int, int]) -> Any:
+    try:
+        values = np.asarray(flat, np.float64).reshape(-1, 2)
+    except (ValueError, TypeError):
+        return flat
+    return (values * (size[1], size[0])).reshape(-1)
 
 
 def sound_outlines(
@@ -65,6 +143,9 @@ def sound_outlines(
         pieces = untangle(points)
     if not pieces or max(abs(signed_area(p)) for p in pieces) < LEAST_AREA:
         problems.note(defects.NO_AREA, place)
+        return []
+    if min(size) > 1 and values.min() >= 0 and values.max() <= 1:
+        problems.note(defects.TINY, place)
         return []
     return _inside(pieces, size, problems, place)
 

@@ -28,6 +28,21 @@ EMPTY_MASK = "mask without a pixel"
 BAD_MASK = "mask that cannot be decoded"
 EMPTY_IMAGE = "image without objects"
 MISSING_IMAGE = "image file that is missing"
+NO_ID = "image without an id"
+NO_SIZE = "image without a size in its labels"
+UNREADABLE = "image file that cannot be read"
+TRUNCATED = "image file that is truncated"
+OTHER_SIZE = "image of another size and shape than its labels say"
+AMBIGUOUS_FILE = "image whose file name fits several entries"
+UPRIGHT = "photograph whose labels were drawn upright"
+SWAPPED = "image whose labels swap width and height"
+RESIZED = "image that was resized after it was labelled"
+ONE_FILE = "image file under two ids"
+MAYBE_UPRIGHT = "photograph turned or mirrored by its EXIF orientation, labels taken as stored"
+SHARES = "polygon in 0..1 instead of px"
+TINY = "polygon within one px at the corner, as if in 0..1"
+BOX = "bbox that does not fit its outline"
+INSIDE_OTHER = "polygon inside another of its object"
 
 HANDLING: Mapping[str, Handling] = MappingProxyType(
     {
@@ -50,6 +65,21 @@ HANDLING: Mapping[str, Handling] = MappingProxyType(
         BAD_MASK: "left out",
         EMPTY_IMAGE: "kept",
         MISSING_IMAGE: "left out",
+        NO_ID: "left out",
+        NO_SIZE: "left out",
+        UNREADABLE: "left out",
+        TRUNCATED: "left out",
+        OTHER_SIZE: "left out",
+        AMBIGUOUS_FILE: "left out",
+        UPRIGHT: "repaired",
+        SWAPPED: "repaired",
+        RESIZED: "repaired",
+        ONE_FILE: "repaired",
+        MAYBE_UPRIGHT: "kept",
+        SHARES: "repaired",
+        TINY: "left out",
+        BOX: "repaired",
+        INSIDE_OTHER: "repaired",
     }
 )
 """What happens to each; a missing image file is left out only where the config says so."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from e2ec_core.data import problems as defects
 from e2ec_core.data.class_names import SBD
-from e2ec_core.data.coco import Content, read_content
+from e2ec_core.data.content import Content, read_content
 from e2ec_core.data.kins import canonical_name
 from e2ec_core.data.outlines import mask_outlines
 from e2ec_core.data.problems import Problems

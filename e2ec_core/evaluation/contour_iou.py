@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from e2ec_core.geometry import contours_to_rle
+from e2ec_core.geometry import clip_far, contours_to_rle
 
 Rle = dict[str, Any]
 
@@ -29,7 +29,9 @@ def annotation_to_rle(annotation: Mapping[str, Any], height: int, width: int) ->
     if not segmentation:
         raise ValueError(f"annotation {annotation.get('id')} has no segmentation")
     if isinstance(segmentation, list):
-        return cast(Rle, coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
+        polygons = (np.reshape(flat, (-1, 2)).astype(np.float64) for flat in segmentation)
+        near = [clip_far(polygon, height, width).ravel().tolist() for polygon in polygons]
+        return cast(Rle, coco_mask.merge(coco_mask.frPyObjects(near, height, width)))
     if isinstance(segmentation["counts"], list):
         return cast(Rle, coco_mask.frPyObjects(segmentation, height, width))
     return cast(Rle, dict(segmentation))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from e2ec_core.data.coco import CocoDataset, LabelledImage
 from e2ec_core.evaluation.contour_iou import Rle, contour_ious
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
-from e2ec_core.image_files import read_image
+from e2ec_core.geometry import clip_far
 from e2ec_core.inference.predictor import Predictor
 
 
@@ -65,7 +65,7 @@ def evaluate_stages(
     }
     ious: dict[str, list[tuple[int, float]]] = {stage: [] for stage in stages}
     for image in progress or data.images:
-        pixels = read_image(image.path)
+        pixels = image.read()
         labelled = [i for i in image.instances if not i.crowd]
         masks = [_rle(i.parts, image) for i in labelled]
         boxes = np.array([i.box_xyxy for i in labelled])
@@ -90,7 +90,7 @@ def evaluate_stages(
 def _rle(parts: tuple[NDArray[np.float64], ...], image: LabelledImage) -> Rle:
     from pycocotools import mask as coco_mask
 
-    polygons = [part.ravel().tolist() for part in parts]
+    polygons = [clip_far(p, image.height, image.width).ravel().tolist() for p in parts]
     rle: Rle = coco_mask.merge(coco_mask.frPyObjects(polygons, image.height, image.width))
     return rle
 

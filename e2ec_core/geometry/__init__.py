@@ -1,9 +1,14 @@
 """Contour geometry in NumPy: polygons, sampling, alignment, key vertices, masks."""
 
 from e2ec_core.geometry.alignment import AlignmentMode, align_contour
-from e2ec_core.geometry.join import join_polygons
+from e2ec_core.geometry.join import join_polygons, outer_polygons
 from e2ec_core.geometry.keys import key_vertices
-from e2ec_core.geometry.masks import contour_to_mask, contours_to_rle, mask_to_polygons
+from e2ec_core.geometry.masks import (
+    clip_far,
+    contour_to_mask,
+    contours_to_rle,
+    mask_to_polygons,
+)
 from e2ec_core.geometry.polygon import (
     Orientation,
     Polygon,
@@ -24,6 +29,7 @@ __all__ = [
     "as_polygon",
     "bounding_box",
     "clean_polygon",
+    "clip_far",
     "clip_polygon",
     "contour_to_mask",
     "contours_to_rle",
@@ -32,6 +38,7 @@ __all__ = [
     "key_vertices",
     "mask_to_polygons",
     "orient",
+    "outer_polygons",
     "points_at",
     "resample_uniform",
     "sample_edges",

@@ -7,17 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from e2ec_core.geometry.polygon import Polygon, orient, signed_area
+from e2ec_core.geometry.polygon import Polygon, as_polygon, orient, signed_area
+
+_ON_EDGE = 0.01  # px
 
 
 def join_polygons(parts: Sequence[ArrayLike], min_share: float = 0.03) -> Polygon:
     """Joins parts by bridges without width between their nearest vertices.
 
     An occluder can cut an object in pieces, and a contour is one ring: walking over a bridge and
-    back encloses all pieces and nothing else.
+    back encloses all pieces and nothing else. Parts inside another are left out, see
+    `outer_polygons`.
 
     Args:
-        parts: simple polygons [P_i, 2] (x, y) that do not overlap.
+        parts: simple polygons [P_i, 2] (x, y) that do not cross each other.
         min_share: parts smaller than this share of the whole area are left out.
 
     Returns:
@@ -26,7 +29,7 @@ def join_polygons(parts: Sequence[ArrayLike], min_share: float = 0.03) -> Polygo
     Raises:
         ValueError: no part has an area.
     """
-    rings = [orient(part, "counter_clockwise") for part in parts]
+    rings = [orient(part, "counter_clockwise") for part in outer_polygons(parts)]
     areas = np.array([abs(signed_area(ring)) for ring in rings])
     if areas.size == 0 or areas.sum() <= 0:
         raise ValueError("no part has an area; drop the instance")
@@ -39,6 +42,40 @@ def join_polygons(parts: Sequence[ArrayLike], min_share: float = 0.03) -> Polygo
         _, here, there = links[best]
         joined = _splice(joined, left.pop(best), here, there)
     return joined
+
+
+def outer_polygons(parts: Sequence[ArrayLike]) -> list[Polygon]:
+    """Leaves out polygons that lie inside another or repeat it, in the order given.
+
+    Exporters write a hole as one more polygon of the object, and an island in it as another. The
+    mask of COCO's tools is the union of all polygons, so neither changes it.
+    """
+    rings = [as_polygon(part) for part in parts]
+    if len(rings) < 2:
+        return rings
+    order = sorted(range(len(rings)), key=lambda i: -abs(signed_area(rings[i])))
+    outer: list[int] = []
+    for i in order:
+        if not any(_lies_inside(rings[i], rings[j]) for j in outer):
+            outer.append(i)
+    return [rings[i] for i in sorted(outer)]
+
+
+def _lies_inside(ring: Polygon, other: Polygon) -> bool:
+    """Whether the vertices and the middles of the edges of a ring lie in or on another."""
+    if (ring.min(axis=0) < other.min(axis=0) - _ON_EDGE).any():
+        return False
+    if (ring.max(axis=0) > other.max(axis=0) + _ON_EDGE).any():
+        return False
+    import cv2
+
+    low = other.min(axis=0)
+    outline = (other - low).astype(np.float32)
+    points = np.concatenate([ring, (ring + np.roll(ring, -1, axis=0)) / 2]) - low
+    return all(
+        cv2.pointPolygonTest(outline, (x, y), measureDist=True) >= -_ON_EDGE
+        for x, y in points.tolist()
+    )
 
 
 def _nearest(a: Polygon, b: Polygon) -> tuple[float, int, int]:

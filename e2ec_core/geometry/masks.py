@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from e2ec_core.geometry.polygon import Polygon, as_polygon, orient, signed_area
+from e2ec_core.geometry.polygon import Polygon, as_polygon, clip_polygon, orient, signed_area
 
 _UPSAMPLING = 2
 
@@ -105,5 +105,28 @@ def contours_to_rle(contours: ArrayLike, height: int, width: int) -> list[dict[s
 
     # Half a pixel from pixel centres to COCO's pixel corners.
     corner_based = np.asarray(contours, dtype=np.float64) + 0.5
-    flat = [contour.reshape(-1).tolist() for contour in corner_based]
+    flat = [clip_far(contour, height, width).reshape(-1).tolist() for contour in corner_based]
     return cast("list[dict[str, Any]]", coco_mask.frPyObjects(flat, height, width)) if flat else []
+
+
+def clip_far(polygon: Polygon, height: int, width: int) -> Polygon:
+    """Cuts a polygon that reaches farther than an image's own size beyond its border.
+
+    pycocotools walks along the edges in memory and crashes where they are too long. What lies in
+    the image stays as it is; the polygon of which nothing does becomes a triangle without area.
+
+    Args:
+        polygon: [P, 2], px with edges at the integers.
+        height: rows of the image, px.
+        width: columns of the image, px.
+
+    Raises:
+        ValueError: the image has more pixels than pycocotools can count.
+    """
+    if height * width >= 2**31:
+        raise ValueError(f"an image of {width} x {height} px is too large for a mask")
+    size = np.array([width, height], np.float64)
+    if (polygon >= -size).all() and (polygon <= 2 * size).all():
+        return polygon
+    middle = clip_polygon(np.nan_to_num(polygon) + size, 3 * width + 1, 3 * height + 1) - size
+    return middle if len(middle) >= 3 else np.zeros((3, 2))

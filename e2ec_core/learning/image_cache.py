@@ -29,8 +29,8 @@ class ImageCache:
     def __reduce__(self) -> tuple[type[ImageCache], tuple[int]]:
         return ImageCache, (self.megabytes,)
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """An image, uint8 RGB [H, W, 3].
+    def read(self, path: Path, *, upright: bool = False) -> NDArray[np.uint8]:
+        """Reads an image, uint8 RGB [H, W, 3]; see `read_image`.
 
         Raises:
             ValueError: the file is missing or cannot be read.
@@ -38,7 +38,7 @@ class ImageCache:
         if path in self._images:
             self._images.move_to_end(path)
             return self._images[path]
-        image = read_image(path)
+        image = read_image(path, upright=upright)
         self._images[path] = image
         self.size += image.nbytes
         while self.size > self.megabytes * 1_000_000:

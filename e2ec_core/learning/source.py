@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from e2ec_core.data import problems as defects
-from e2ec_core.data.coco import CocoDataset, Content, dataset_from_content
+from e2ec_core.data.coco import CocoDataset, dataset_from_content
+from e2ec_core.data.content import Content, file_name
 from e2ec_core.data.formats import load_content
 from e2ec_core.data.problems import Problems
+from e2ec_core.evaluation.ground_truth import ground_truth
+from e2ec_core.image_files import IMAGE_ENDINGS
 from e2ec_core.learning.config import DataConfig, TrainConfig
+
+_log = logging.getLogger(__name__)
 
 
 def load_data(
     config: DataConfig, class_names: Sequence[str] | None, *, held_out: bool
 ) -> CocoDataset:
-    """Reads one set of images; see `load_labels`."""
-    return load_labels(config, class_names, held_out=held_out)[0]
-
-
-def load_labels(
-    config: DataConfig, class_names: Sequence[str] | None, *, held_out: bool
-) -> tuple[CocoDataset, Content]:
-    """Reads one set of images, and its labels in COCO's form for evaluation.
+    """Reads one set of images, compares it with the files and makes sure that it holds objects.
 
     Args:
         config: where it lies and in which format.
@@ -32,9 +32,47 @@ def load_labels(
         held_out: give the images that `hold_out` leaves out instead of the others.
 
     Raises:
-        ValueError: the labels cannot be read; the split is not in the split file; or image files
-            are missing and `missing_images` is `error`.
+        ValueError: the labels cannot be read; the split is not in the split file; image files are
+            missing and `missing_images` is `error`; or no image has a usable object.
     """
+    data = _open(config, class_names, held_out=held_out)
+    data.require_objects(config.annotations)
+    return data
+
+
+def load_labels(
+    config: DataConfig, class_names: Sequence[str] | None, *, held_out: bool
+) -> tuple[CocoDataset, Content]:
+    """Reads one set of images as `load_data`, and its labels in COCO's form for evaluation."""
+    data = load_data(config, class_names, held_out=held_out)
+    return data, ground_truth(data)
+
+
+def read_training_data(config: TrainConfig) -> list[CocoDataset]:
+    """Reads the training sets of a run, repeated as it asks, and logs what is wrong with them.
+
+    A set may hold images without objects alone where another one has objects.
+
+    Raises:
+        ValueError: as `load_data`.
+    """
+    sets = [_open(source, config.model.class_names, held_out=False) for source in config.train]
+    if os.environ.get("RANK", "0") == "0":
+        for source, data in zip(config.train, sets, strict=True):
+            report(data, source.annotations)
+    for source, data in zip(config.train, sets, strict=True):
+        if data.problems.losses or len(sets) == 1:
+            data.require_objects(source.annotations)
+    return [data for s, data in zip(config.train, sets, strict=True) for _ in range(s.repeat)]
+
+
+def report(data: CocoDataset, source: str) -> None:
+    """Logs what is wrong with a data set."""
+    for line in data.report():
+        _log.warning("%s: %s", source, line)
+
+
+def _open(config: DataConfig, class_names: Sequence[str] | None, *, held_out: bool) -> CocoDataset:
     problems = Problems()
     names = split_names(config)
     content = load_content(
@@ -49,31 +87,21 @@ def load_labels(
         content,
         config.images,
         class_names=class_names,
-        file_names=None if names is None else _full_names(names, content),
+        file_names=None if names is None else _full_names(names, content, config),
         source=config.annotations,
         problems=problems,
+        check_files=True,
+        skip_missing=config.missing_images == "skip",
     )
-    data = _hold_out(data, config.hold_out, held_out=held_out)
-    return drop_missing_images(data, config.missing_images == "skip"), content
-
-
-def read_training_data(config: TrainConfig) -> list[CocoDataset]:
-    """Reads the training sets of a run, repeated as it asks, and prints what is wrong with them.
-
-    Raises:
-        ValueError: as `load_labels`.
-    """
-    sets = []
-    for source in config.train:
-        data = load_data(source, config.model.class_names, held_out=False)
-        for line in data.problems.summary():
-            print(f"{source.annotations}: {line}", flush=True)
-        sets += [data] * source.repeat
-    return sets
+    if not config.hold_out:
+        return dataclasses.replace(data, images=()) if held_out else data
+    every = config.hold_out
+    chosen = [i for i in data.images if (i.position % every == 0) == held_out]
+    return dataclasses.replace(data, images=chosen)
 
 
 def split_names(config: DataConfig) -> list[str] | None:
-    """File names of the split; None without a split file.
+    """Reads the file names of the split, one on each line of a list; None without a split file.
 
     Raises:
         ValueError: the split file is missing or broken, or lacks the split.
@@ -83,47 +111,55 @@ def split_names(config: DataConfig) -> list[str] | None:
     path = Path(config.split_file)
     if not path.is_file():
         raise ValueError(f"split file {config.split_file!r} does not exist; check the path")
-    if path.suffix == ".txt":
-        return path.read_text().split()
+    content = path.read_bytes()
     try:
-        splits = json.loads(path.read_text())
+        if path.suffix == ".txt":
+            wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+            lines = content.decode("utf-16" if wide else "utf-8-sig").splitlines()
+            return [line.strip() for line in lines if line.strip()]
+        splits = json.loads(content)
     except ValueError as error:
-        raise ValueError(f"split file {config.split_file!r} is no JSON: {error}") from error
+        kind = "text in UTF-8" if path.suffix == ".txt" else "JSON"
+        raise ValueError(f"split file {config.split_file!r} is no {kind}: {error}") from error
     if not isinstance(splits, dict) or config.split not in splits:
-        raise ValueError(
-            f"split {config.split!r} is not in {config.split_file!r}; "
-            f"it has {', '.join(sorted(splits))}"
-        )
-    return list(splits[config.split])
+        known = ", ".join(sorted(splits)) if isinstance(splits, dict) else "no lists by name"
+        raise ValueError(f"split {config.split!r} is not in {config.split_file!r}; it has {known}")
+    if not isinstance(splits[config.split], list):
+        raise ValueError(f"split {config.split!r} of {config.split_file!r} is no list of names")
+    return [str(name) for name in splits[config.split]]
 
 
-def _full_names(names: Sequence[str], content: Content) -> list[str]:
-    """The content's file names for names that may lack folder and extension."""
-    listed = [str(image["file_name"]) for image in content["images"]]
-    exact, by_stem = set(listed), {Path(name).stem: name for name in listed}
-    return [name if name in exact else by_stem.get(Path(name).stem, name) for name in names]
-
-
-def _hold_out(data: CocoDataset, every: int, *, held_out: bool) -> CocoDataset:
-    if not every:
-        return dataclasses.replace(data, images=() if held_out else data.images)
-    chosen = [i for n, i in enumerate(data.images) if (n % every == 0) == held_out]
-    return dataclasses.replace(data, images=chosen)
-
-
-def drop_missing_images(data: CocoDataset, skip: bool) -> CocoDataset:
-    """Leaves out images without a file, noting them in the problems.
+def _full_names(names: Iterable[str], content: Content, config: DataConfig) -> list[str]:
+    """The labels' file names for names of a split, which may lack folder and extension.
 
     Raises:
-        ValueError: files are missing and `skip` is False, or none is left.
+        ValueError: a name fits several images.
     """
-    missing = [image for image in data.images if not image.path.is_file()]
-    for image in missing:
-        data.problems.note(defects.MISSING_IMAGE, str(image.path))
-    if missing and (not skip or len(missing) == len(data.images)):
-        raise ValueError(
-            f"{len(missing)} of {len(data.images)} image files are missing, the first is "
-            f"{str(missing[0].path)!r}; check the folder, or set missing_images to skip"
-        )
-    gone = {image.image_id for image in missing}
-    return dataclasses.replace(data, images=[i for i in data.images if i.image_id not in gone])
+    listed = [file_name(image["file_name"]) for image in content["images"]]
+    exact = set(listed)
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for name in listed:
+        by_stem[_without_ending(name).split("/")[-1]].append(name)
+    full = []
+    for name in map(file_name, names):
+        if name not in exact:
+            wanted = _without_ending(name)
+            found = [n for n in by_stem[wanted.split("/")[-1]] if _one_ends_other(n, wanted)]
+            if len(set(found)) > 1:
+                raise ValueError(
+                    f"{name!r} of split file {config.split_file!r} fits both {found[0]!r} and "
+                    f"{found[1]!r}; give the folder as well"
+                )
+            name = found[0] if found else name
+        full.append(name)
+    return full
+
+
+def _without_ending(name: str) -> str:
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot and f".{ending.lower()}" in IMAGE_ENDINGS else name
+
+
+def _one_ends_other(listed: str, wanted: str) -> bool:
+    a, b = f"/{_without_ending(listed)}", f"/{wanted.removeprefix('/')}"
+    return a.endswith(b) or b.endswith(a)

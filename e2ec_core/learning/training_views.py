@@ -121,7 +121,8 @@ class TrainingViews(Dataset[Samples]):
         for step in range(count):
             found = (position + step) % len(self)
             try:
-                return found, self._cache.read(self.images[found].path)
+                image = self.images[found]
+                return found, self._cache.read(image.path, upright=image.upright)
             except (ValueError, OSError) as error:
                 last = error
                 self._report(str(self.images[found].path), error)

@@ -19,7 +19,6 @@ from e2ec_core.evaluation.ground_truth import restrict_ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.evaluation.report import COLUMNS
 from e2ec_core.evaluation.run import StageScores, evaluate_stages
-from e2ec_core.image_files import read_image
 from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.learning.config import TrainConfig
@@ -81,7 +80,7 @@ class Validation:
         """Names and pictures (uint8 RGB) of the first images with the contours found in them."""
         predictor = self._predictor(model, _DRAWN_SCORE)
         for image in self.data.images[:count]:
-            pixels = read_image(image.path)
+            pixels = image.read()
             contours = predictor(pixels).contours
             drawn = draw_contours(pixels, contours, self.config.model.class_names)
             yield f"{image.image_id}_{image.path.stem}", drawn

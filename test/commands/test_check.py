@@ -77,7 +77,7 @@ def test_missing_and_wrong_images_are_named(
     status, shown = check(*words, "--read-images")
     assert status == 1
     assert "image file that is missing | 1 |" in shown
-    assert "has 30 x 20 px, its labels say 160 x 128" in shown
+    assert "3.png: 30 x 20 px, labels 160 x 128" in shown
     assert "4.png' cannot be read" in shown
 
 
@@ -93,7 +93,8 @@ def test_what_cannot_be_used_is_refused(check: Callable, shapes_dir: Path, tmp_p
         "--annotations", tmp_path / "empty.json", "--images", shapes_dir / "images"
     )
     assert status == 2
-    assert "image without objects | 6 | kept" in shown
+    assert "has nothing to learn or to measure" in shown
+    assert "6 x image without objects" in shown
     assert check("--format", "kins")[0] == 2
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from e2ec_core.data import problems as defects
 from e2ec_core.data.check import check_dataset, health_report
-from e2ec_core.data.coco import CocoDataset, check_content, dataset_from_content
-from e2ec_core.evaluation.ground_truth import restrict_ground_truth
+from e2ec_core.data.coco import CocoDataset, dataset_from_content
+from e2ec_core.data.content import check_content
+from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.geometry import join_polygons
 from e2ec_core.learning.augment import AugmentConfig, move_instance
 from e2ec_core.learning.targets import TargetSettings, make_targets
@@ -138,7 +139,7 @@ def test_the_ground_truth_of_bad_labels_can_be_measured(labels: list[dict[str, A
     from e2ec_core.evaluation.contour_iou import annotation_to_rle
 
     data = _read(*labels)
-    truth = restrict_ground_truth(_content(*labels), data)
+    truth = ground_truth(data)
     assert len(truth["annotations"]) == sum(len(image.instances) for image in data.images)
     for label in truth["annotations"]:
         rle = annotation_to_rle(label, SIDE, SIDE)
@@ -170,22 +171,23 @@ def test_each_case_is_reported_with_what_is_done(labels: list[dict[str, Any]], r
     assert row in health_report(check_dataset(data))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"images": [{"id": [1], "file_name": "a", "height": 9, "width": 9}]}, "unhashable"),
-        ({"images": [{"id": 1, "file_name": "a", "height": 0, "width": 9}]}, "'a' has no size"),
-        ({"images": [{"id": 1, "file_name": "a", "height": None, "width": 9}]}, "NoneType"),
-        ({"annotations": [{"image_id": 1, "category_id": {}}]}, "unhashable"),
-    ],
-)
-def test_files_without_ids_or_sizes_are_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"'labels' is not COCO's instance format: .*{message}"):
-        check_content(_content() | change, "labels", "COCO's instance format")
+def test_images_without_an_id_or_a_size_are_left_out_and_counted() -> None:
+    sizes = [(0, 9), (None, 9), ("x", 9), (10**6, 10**6)]
+    bad = [
+        {"id": n, "file_name": f"{n}.png", "height": h, "width": w}
+        for n, (h, w) in enumerate(sizes, start=2)
+    ]
+    good = {"id": 1, "file_name": "a.png", "height": "64", "width": "64.0"}
+    content = _content() | {"images": [good, *bad, {**good, "id": None}, {**good, "id": [1]}]}
+    data = dataset_from_content(content, "images")
+    assert [(i.image_id, i.height, i.width) for i in data.images] == [(1, 64, 64)]
+    assert data.problems[defects.NO_SIZE] == 4
+    assert data.problems[defects.NO_ID] == 2
 
 
 def test_two_categories_of_one_name_are_refused() -> None:
-    content = _content({"segmentation": [SQUARE]})
+    label = {"image_id": 1, "segmentation": [SQUARE]}
+    content = _content({**label, "category_id": 1}, {**label, "category_id": 77})
     first = content["categories"][0]
     content["categories"].append({**first, "id": 77})
     with pytest.raises(ValueError, match=f"two categories named '{first['name']}'"):

@@ -178,7 +178,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         "[]",
         "3",
         '{"images": []}',
-        '{"images": [{"id": 1, "file_name": "a"}], "annotations": [], "categories": []}',
+        '{"images": [{"id": 1}], "annotations": [], "categories": []}',
         '{"images": [], "annotations": [{"id": 3}], "categories": []}',
         '{"images": [], "annotations": [], "categories": ["car"]}',
     ],

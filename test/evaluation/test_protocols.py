@@ -10,7 +10,7 @@ import pytest
 
 from e2ec_core.contours import Contours
 from e2ec_core.data.coco import dataset_from_content
-from e2ec_core.evaluation.ground_truth import restrict_ground_truth
+from e2ec_core.evaluation.ground_truth import ground_truth as make_ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.evaluation.report import stage_table
 
@@ -112,9 +112,9 @@ def test_broken_labels_do_not_reach_the_evaluation(ground_truth: dict[str, Any])
         {"image_id": 7, "category_id": 1, "segmentation": {"counts": "?", "size": [1]}},
     ]
     data = dataset_from_content(ground_truth, "", class_names=(*NAMES, "tram"))
-    ready = restrict_ground_truth(ground_truth, data)
+    ready = make_ground_truth(data)
     assert len(ready["annotations"]) == count + 1
-    assert ready["annotations"][-1]["bbox"][2] == pytest.approx(4)
-    assert ready["annotations"][-1]["iscrowd"] == 0
+    (added,) = (a for a in ready["annotations"] if a["bbox"] == [5, 5, 4, 4])
+    assert (added["iscrowd"], added["area"]) == (0, 6)
     assert [c["name"] for c in ready["categories"]] == [*NAMES, "tram"]
-    assert ready["annotations"][0] == good
+    assert ready["annotations"][0] == good | {"id": 1}

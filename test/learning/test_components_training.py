@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from e2ec_core.checkpoint import CheckpointInfo
-from e2ec_core.data.coco import read_coco, read_content
+from e2ec_core.data.coco import read_coco
 from e2ec_core.evaluation import CocoEvaluator
-from e2ec_core.evaluation.ground_truth import restrict_ground_truth
+from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.image_files import read_image
 from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_core.learning.trainer import Trainer
@@ -68,7 +68,7 @@ def test_objects_cut_in_two_are_found_whole(
     )
     subsets = {"split": ("car",), "unsplit": ("person",)}
     data = read_coco(labels, images)
-    truth = restrict_ground_truth(read_content(labels), data)
+    truth = ground_truth(data)
     grouped, apart = (CocoEvaluator(truth, subsets=subsets) for _ in range(2))
     for image in data.images:
         found = predictor(read_image(image.path)).contours

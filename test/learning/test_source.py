@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -38,7 +39,8 @@ def test_held_out_images_are_every_nth_and_no_others(shapes_dir: Path) -> None:
     config = _config(shapes_dir, hold_out=3)
     assert _names(config, held_out=True) == ["0.png", "3.png"]
     assert _names(config) == ["1.png", "2.png", "4.png", "5.png"]
-    assert _names(_config(shapes_dir), held_out=True) == []
+    with pytest.raises(ValueError, match="none of its 0 images has a usable object"):
+        _names(_config(shapes_dir), held_out=True)
 
 
 def test_splits_come_from_json_and_from_lists(shapes_dir: Path, tmp_path: Path) -> None:
@@ -63,6 +65,54 @@ def test_broken_splits_are_named(shapes_dir: Path, tmp_path: Path) -> None:
         split_names(_config(shapes_dir, split_file="nowhere.json", split="few"))
 
 
+def _two_cities(folder: Path) -> DataConfig:
+    """Labels of `a/0000.png`, `b/0000.png`, `a/my car.png` and `a/0001.png`."""
+    names = ["a/0000.png", "b/0000.png", "a/my car.png", "a/0001.png"]
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / name), np.zeros((40, 40, 3), np.uint8))
+    size = {"height": 40, "width": 40}
+    square = [[5, 5, 5, 30, 30, 30, 30, 5]]
+    content = {
+        "images": [{"id": i, "file_name": name} | size for i, name in enumerate(names)],
+        "annotations": [
+            {"image_id": i, "category_id": 1, "segmentation": square} for i in range(len(names))
+        ],
+        "categories": [{"id": 1, "name": "disc"}],
+    }
+    (folder / "labels.json").write_text(json.dumps(content))
+    return DataConfig(annotations=str(folder / "labels.json"), images=str(folder))
+
+
+def _chosen(config: DataConfig, content: bytes) -> list[str]:
+    path = Path(config.images) / "list.txt"
+    path.write_bytes(content)
+    data = load_data(replace(config, split_file=str(path)), None, held_out=False)
+    return [image.name for image in data.images]
+
+
+def test_lists_hold_one_name_on_each_line(tmp_path: Path) -> None:
+    config = _two_cities(tmp_path)
+    lines = "a/my car.png\r\n\r\nb/0000.png\r\n"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        assert _chosen(config, lines.encode(encoding)) == ["b/0000.png", "a/my car.png"]
+    assert _chosen(config, b"my car\n0001\nb\\0000.png") == [
+        "b/0000.png",
+        "a/my car.png",
+        "a/0001.png",
+    ]
+    assert _chosen(config, b"images/a/0001.png") == ["a/0001.png"]
+
+
+def test_names_that_fit_two_images_are_refused(tmp_path: Path) -> None:
+    config = _two_cities(tmp_path)
+    for name in (b"0000", b"0000.png"):
+        with pytest.raises(ValueError, match=r"fits both 'a/0000\.png' and 'b/0000\.png'"):
+            _chosen(config, name)
+    with pytest.raises(ValueError, match="has no image 'c/0000'"):
+        _chosen(config, b"c/0000")
+
+
 def test_missing_images_stop_a_run_or_are_skipped_and_counted(
     shapes_dir: Path, tmp_path: Path
 ) -> None:
@@ -76,7 +126,7 @@ def test_missing_images_stop_a_run_or_are_skipped_and_counted(
     )
     assert len(data) == 4
     assert data.problems["image file that is missing"] == 2
-    assert len(content["images"]) == 6
+    assert [image["id"] for image in content["images"]] == [2, 3, 4, 5]
 
 
 STILL = {"size": [128, 160], "base_side": None, "scale": [1.0, 1.0], "rotation": 0.0, "flip": 0.0}
