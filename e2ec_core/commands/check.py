@@ -27,10 +27,11 @@ from e2ec_core.contours import Contours
 from e2ec_core.data.check import Health, check_dataset, health_report
 from e2ec_core.data.class_names import CLASS_NAMES
 from e2ec_core.data.coco import CocoDataset
+from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.learning.config import DataConfig, TrainConfig
 from e2ec_core.learning.samples import Samples
-from e2ec_core.learning.source import load_labels
+from e2ec_core.learning.source import load_data
 from e2ec_core.learning.training_views import TrainingViews, ViewKey
 
 
@@ -67,11 +68,11 @@ def _check(source: DataConfig, number: int, run: TrainConfig | None, options: An
         names = CLASS_NAMES[source.format]
     # All images, also those held out, and without stopping at the first missing file.
     lenient = dataclasses.replace(source, missing_images="skip", hold_out=0)
-    data, content = load_labels(lenient, names, held_out=False)
+    data = load_data(lenient, names, held_out=False)
     health = check_dataset(data, read_images=options.read_images)
     print(f"# {source.annotations} ({source.format})\n\n{health_report(health)}\n", flush=True)
     if options.write_coco:
-        write_file(options.write_coco, json.dumps(content).encode())
+        write_file(options.write_coco, json.dumps(ground_truth(data)).encode())
     if options.pictures and health.usable:
         config = run or TrainConfig(
             model=ModelConfig(class_names=data.class_names), train=(source,)

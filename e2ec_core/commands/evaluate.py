@@ -25,14 +25,14 @@ from e2ec_core.commands.outputs import OVERWRITE, require_writable, write_file
 from e2ec_core.config import PlacementRule
 from e2ec_core.data.class_names import DatasetName
 from e2ec_core.evaluation import SUBSETS
-from e2ec_core.evaluation.ground_truth import restrict_ground_truth
+from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings
 from e2ec_core.evaluation.report import stage_table
 from e2ec_core.evaluation.run import StageScores, evaluate_stages
 from e2ec_core.inference import Predictor
 from e2ec_core.inference.postprocess import PUBLISHED_NMS_IOU
 from e2ec_core.learning.config import DataConfig, TrainConfig
-from e2ec_core.learning.source import load_labels
+from e2ec_core.learning.source import load_data
 from e2ec_core.predictor_settings import PredictorSettings
 
 
@@ -115,13 +115,13 @@ def measure(
 ) -> list[StageScores]:
     """Measures every stage on one set of labelled images."""
     names = predictor.info.config.class_names
-    data, content = load_labels(source, names, held_out=source.hold_out > 0)
-    for line in data.problems.summary():
+    data = load_data(source, names, held_out=source.hold_out > 0)
+    for line in data.report():
         print(f"labels: {line}", file=sys.stderr)
     return evaluate_stages(
         predictor,
         data,
-        restrict_ground_truth(content, data),
+        ground_truth(data),
         groups={name: tuple(m) for name, m in SUBSETS.items() if set(m) & set(names)},
         progress=tqdm(data.images, unit="image"),
         protocol=rules,

@@ -65,8 +65,3 @@ def _shape(instance: Instance, image: LabelledImage) -> dict[str, Any]:
         left, top, right, bottom = instance.box_xyxy.tolist()
         bbox = (left, top, right - left, bottom - top)
     return {"segmentation": segmentation, "area": area, "bbox": list(bbox)}
-
-
-def restrict_ground_truth(content: Any, data: CocoDataset) -> dict[str, Any]:
-    """Builds the ground truth of a data set; `content` is not read any more."""
-    return ground_truth(data)

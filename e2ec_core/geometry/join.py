@@ -53,20 +53,19 @@ def outer_polygons(parts: Sequence[ArrayLike]) -> list[Polygon]:
     rings = [as_polygon(part) for part in parts]
     if len(rings) < 2:
         return rings
-    order = sorted(range(len(rings)), key=lambda i: -abs(signed_area(rings[i])))
+    lows = np.array([ring.min(axis=0) for ring in rings]) - _ON_EDGE
+    highs = np.array([ring.max(axis=0) for ring in rings]) + _ON_EDGE
     outer: list[int] = []
-    for i in order:
-        if not any(_lies_inside(rings[i], rings[j]) for j in outer):
+    for i in sorted(range(len(rings)), key=lambda i: -abs(signed_area(rings[i]))):
+        low, high = rings[i].min(axis=0), rings[i].max(axis=0)
+        around = (lows[outer] <= low).all(axis=1) & (highs[outer] >= high).all(axis=1)
+        if not any(_lies_inside(rings[i], rings[outer[j]]) for j in np.flatnonzero(around)):
             outer.append(i)
     return [rings[i] for i in sorted(outer)]
 
 
 def _lies_inside(ring: Polygon, other: Polygon) -> bool:
     """Whether the vertices and the middles of the edges of a ring lie in or on another."""
-    if (ring.min(axis=0) < other.min(axis=0) - _ON_EDGE).any():
-        return False
-    if (ring.max(axis=0) > other.max(axis=0) + _ON_EDGE).any():
-        return False
     import cv2
 
     low = other.min(axis=0)

@@ -14,7 +14,6 @@ from e2ec_core.data.coco import CocoDataset, dataset_from_content
 from e2ec_core.data.content import Content, file_name
 from e2ec_core.data.formats import load_content
 from e2ec_core.data.problems import Problems
-from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.image_files import IMAGE_ENDINGS
 from e2ec_core.learning.config import DataConfig, TrainConfig
 
@@ -38,14 +37,6 @@ def load_data(
     data = _open(config, class_names, held_out=held_out)
     data.require_objects(config.annotations)
     return data
-
-
-def load_labels(
-    config: DataConfig, class_names: Sequence[str] | None, *, held_out: bool
-) -> tuple[CocoDataset, Content]:
-    """Reads one set of images as `load_data`, and its labels in COCO's form for evaluation."""
-    data = load_data(config, class_names, held_out=held_out)
-    return data, ground_truth(data)
 
 
 def read_training_data(config: TrainConfig) -> list[CocoDataset]:

@@ -15,7 +15,7 @@ from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.data.class_names import DatasetName
 from e2ec_core.data.coco import CocoDataset
 from e2ec_core.evaluation.cityscapes import import_script
-from e2ec_core.evaluation.ground_truth import restrict_ground_truth
+from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.evaluation.report import COLUMNS
 from e2ec_core.evaluation.run import StageScores, evaluate_stages
@@ -23,7 +23,7 @@ from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import Process
-from e2ec_core.learning.source import load_labels
+from e2ec_core.learning.source import load_data, report
 from e2ec_core.model.e2ec import E2EC
 
 _LOG = logging.getLogger(__name__)
@@ -48,14 +48,13 @@ class Validation:
         assert config.validation is not None
         self.config, self.process = config, process
         self.data: CocoDataset
-        self.data, content = load_labels(
+        self.data = load_data(
             config.validation,
             config.model.class_names,
             held_out=config.validation.hold_out > 0,
         )
-        for line in self.data.problems.summary():
-            _LOG.warning("%s: %s", config.validation.annotations, line)
-        self.truth = restrict_ground_truth(content, self.data)
+        report(self.data, config.validation.annotations)
+        self.truth = ground_truth(self.data)
         self.annotations = Path(config.validation.annotations)
         self.rules = self._find_rules(config.validation.format)
 

@@ -18,7 +18,7 @@ from e2ec_core.data.coco import CocoDataset, Instance, read_coco
 from e2ec_core.geometry import Polygon, signed_area
 from e2ec_core.learning.config import DataConfig, TrainConfig
 from e2ec_core.learning.samples import Samples
-from e2ec_core.learning.source import load_data, load_labels, split_names
+from e2ec_core.learning.source import load_data, split_names
 from e2ec_core.learning.training_views import TrainingViews, ViewKey
 
 NAMES = ("disc", "box")
@@ -121,12 +121,10 @@ def test_missing_images_stop_a_run_or_are_skipped_and_counted(
     options = {"annotations": str(shapes_dir / "instances.json"), "images": str(tmp_path)}
     with pytest.raises(ValueError, match=r"2 of 6 image files are missing, .*0\.png"):
         load_data(DataConfig(**options), NAMES, held_out=False)
-    data, content = load_labels(
-        DataConfig(**options, missing_images="skip"), NAMES, held_out=False
-    )
+    data = load_data(DataConfig(**options, missing_images="skip"), NAMES, held_out=False)
     assert len(data) == 4
     assert data.problems["image file that is missing"] == 2
-    assert [image["id"] for image in content["images"]] == [2, 3, 4, 5]
+    assert [image.image_id for image in data.images] == [2, 3, 4, 5]
 
 
 STILL = {"size": [128, 160], "base_side": None, "scale": [1.0, 1.0], "rotation": 0.0, "flip": 0.0}
