@@ -18,6 +18,8 @@ from e2ec_core.geometry import (
     signed_area,
 )
 
+MOST_CROSSINGS = 1000
+"""Of one polygon, beyond which it is no outline (and its repair takes minutes)."""
 LEAST_AREA = 1e-3
 """Square px below which an outline counts as having no area."""
 FARTHEST = 1e6
@@ -138,7 +140,11 @@ def sound_outlines(
         problems.note(defects.FEW_POINTS, place)
         return []
     pieces = [points]
-    if crosses_itself(points):
+    crossings = count_crossings(points)
+    if crossings > MOST_CROSSINGS:
+        problems.note(defects.TANGLED, place)
+        return []
+    if crossings:
         problems.note(defects.CROSSING, place)
         pieces = untangle(points)
     if not pieces or max(abs(signed_area(p)) for p in pieces) < LEAST_AREA:
@@ -177,13 +183,13 @@ def _inside(
     return inside
 
 
-def crosses_itself(points: Polygon) -> bool:
-    """Whether two edges cross properly; touching vertices and shared lines do not count.
+def count_crossings(points: Polygon) -> int:
+    """Counts edges that cross properly; touching vertices and shared lines do not count.
 
     Args:
         points: [P, 2], closed implicitly.
     """
-    edges = np.roll(points, -1, axis=0) - points
+    edges, ordered = np.roll(points, -1, axis=0) - points, 0
     for start in range(0, len(points), _BLOCK):  # bounds the memory of outlines of masks
         rows = slice(start, start + _BLOCK)
         gap = points[None] - points[rows, None]
@@ -193,9 +199,8 @@ def crosses_itself(points: Polygon) -> bool:
             continue
         back = _cross(edges[None], -gap)
         ends = _cross(edges[None], np.roll(points, -1, axis=0)[rows, None] - points[None])
-        if (straddles & (back * ends < 0)).any():
-            return True
-    return False
+        ordered += int((straddles & (back * ends < 0)).sum())
+    return ordered // 2
 
 
 def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

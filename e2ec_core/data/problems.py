@@ -21,6 +21,7 @@ NOT_FINITE = "polygon with a coordinate that is not finite"
 TOO_FAR = "polygon with a coordinate beyond a million px"
 REPEATED = "polygon with repeated vertices"
 CROSSING = "polygon that crosses itself"
+TANGLED = "polygon that crosses itself more than a thousand times"
 NO_AREA = "polygon of zero area"
 OUTSIDE = "polygon outside the image"
 LEAVING = "polygon that leaves the image"
@@ -58,6 +59,7 @@ HANDLING: Mapping[str, Handling] = MappingProxyType(
         TOO_FAR: "left out",
         REPEATED: "repaired",
         CROSSING: "repaired",
+        TANGLED: "left out",
         NO_AREA: "left out",
         OUTSIDE: "left out",
         LEAVING: "kept",

@@ -210,11 +210,11 @@ def test_nothing_makes_pycocotools_crash() -> None:
     coco_mask = pytest.importorskip("pycocotools.mask")
     from e2ec_core.evaluation.contour_iou import annotation_to_rle
 
-    far = [v for i in range(24) for v in ((-1) ** i * 9e5, 9e5 * (i % 3 - 1) + i)]
+    far = [v for i in range(400) for v in ((-1) ** i * 9e5, 9e5 * (i % 3 - 1) + i)]
     data = dataset_from_content(
         _content(_label((far,)), _label(([1e8, 1e8, 2e8, 1e8, 2e8, 2e8],)), _label()), ""
     )
     truth = ground_truth(data)
-    assert data.problems[defects.TOO_FAR] == 1
+    assert data.problems[defects.TOO_FAR] == data.problems[defects.TANGLED] == 1
     for label in truth["annotations"]:
         assert 0 <= coco_mask.area(annotation_to_rle(label, 60, 80)) <= 4800

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from e2ec_core.data import problems as defects
 from e2ec_core.data.outlines import (
-    crosses_itself,
+    count_crossings,
     decode_run_lengths,
     mask_outlines,
     sound_outlines,
@@ -80,7 +80,7 @@ def test_a_pentagram_is_filled_by_the_even_odd_rule_like_cocos_masks() -> None:
     coco_mask = pytest.importorskip("pycocotools.mask")
     angle = np.arange(5) * 4 * np.pi / 5
     star = 50 + 40 * np.stack([np.sin(angle), np.cos(angle)], axis=1)
-    assert crosses_itself(star)
+    assert count_crossings(star) == 5
     filled = sum(abs(signed_area(ring)) for ring in untangle(star))
     rle = coco_mask.frPyObjects([star.ravel().tolist()], 100, 100)
     assert filled == pytest.approx(float(coco_mask.area(rle)[0]), rel=0.03)
@@ -90,14 +90,14 @@ def test_a_pentagram_is_filled_by_the_even_odd_rule_like_cocos_masks() -> None:
 def test_convex_and_touching_outlines_do_not_cross(count: int) -> None:
     angle = np.arange(count) * 2 * np.pi / count
     ring = 50 + 30 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    assert not crosses_itself(ring)
+    assert not count_crossings(ring)
     swapped = ring.copy()
     if count > 3:
         swapped[[1, 2]] = ring[[2, 1]]
-        assert crosses_itself(swapped)
+        assert count_crossings(swapped)
     # Two squares that share a corner touch there, but do not cross.
     eight = np.array([[0, 0], [2, 2], [4, 2], [4, 4], [2, 4], [2, 2], [0, 2.0]])
-    assert not crosses_itself(eight)
+    assert not count_crossings(eight)
 
 
 @settings(max_examples=40, deadline=None)
@@ -107,7 +107,7 @@ def test_whatever_comes_out_is_simple_and_has_an_area(points: np.ndarray) -> Non
     for outline in sound_outlines(points.ravel().tolist(), (40, 40), Problems(), ""):
         assert len(outline) >= 3
         assert abs(signed_area(outline)) > 0
-        assert not crosses_itself(outline)
+        assert not count_crossings(outline)
 
 
 def test_mask_outlines_give_back_the_mask() -> None:
