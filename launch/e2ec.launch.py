@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessStart
@@ -30,16 +31,24 @@ PROFILE_VARIABLE = (
 )
 ARGUMENTS = [
     DeclareLaunchArgument(
-        "image", default_value="/camera/image", description="Topic of the images."
+        "image",
+        default_value="camera/image",
+        description="Topic of the images, in the namespace unless it begins with /.",
     ),
     DeclareLaunchArgument(
         "input",
         default_value="",
         description="Played on the image topic in place of a camera: an image, a folder, a video, "
-        "a rosbag2, or the built-in `synthetic` or `photographs`. Empty: a camera publishes.",
+        "a rosbag2, a webcam (/dev/video0), a stream (rtsp://...), or the built-in `synthetic` or "
+        "`photographs`. Empty: a camera publishes.",
     ),
     DeclareLaunchArgument(
         "loop", default_value="false", choices=BOOLEAN, description="Play the input for ever."
+    ),
+    DeclareLaunchArgument(
+        "player_params",
+        default_value="",
+        description="Parameter file of the node that plays the input: rate, stamps, bag_topic ...",
     ),
     DeclareLaunchArgument(
         "weights",
@@ -92,8 +101,8 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[Action]:
     """Makes the actions from the values of the arguments; ValueError names an impossible one."""
     values = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
-    for name in ("params", "dds_profile"):
-        if values[name] != "none" and not Path(values[name]).is_file():
+    for name in ("params", "player_params", "dds_profile"):
+        if values[name] not in ("", "none") and not Path(values[name]).is_file():
             raise ValueError(f"{name} is {values[name]!r}, which is no file")
     node = segmentation_node(values)
     actions: list[Action] = [node]
@@ -109,15 +118,27 @@ def start(context: LaunchContext) -> list[Action]:
 
 def common(values: dict[str, str]) -> dict[str, object]:
     """Returns the arguments that all nodes of this package share."""
-    profile = values["dds_profile"]
     return {
         "package": "e2ec_ros",
         "namespace": values["namespace"],
         "remappings": [("image", values["image"])],
-        "additional_env": {PROFILE_VARIABLE: profile} if profile != "none" else {},
+        "additional_env": environment(values),
         "ros_arguments": ["--log-level", values["log_level"]],
         "output": "screen",
     }
+
+
+def environment(values: dict[str, str]) -> dict[str, str]:
+    """Returns the variables of every process: the DDS profile, and threads that wait asleep."""
+    variables = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+    if values["dds_profile"] not in ("", "none"):
+        variables[PROFILE_VARIABLE] = values["dds_profile"]
+    return variables
+
+
+def simulated_time(values: dict[str, str]) -> list[dict[str, object]]:
+    """Returns the parameters that make a node take its time from /clock, if asked for."""
+    return [{"use_sim_time": True}] if values["use_sim_time"] == "true" else []
 
 
 def segmentation_node(values: dict[str, str]) -> LifecycleNode:
@@ -127,12 +148,10 @@ def segmentation_node(values: dict[str, str]) -> LifecycleNode:
         for name in ("weights", "device")
         if values[name]
     }
-    if values["use_sim_time"] == "true":
-        given["use_sim_time"] = ParameterValue(True, value_type=bool)
     return LifecycleNode(
         name="e2ec",
         executable="e2ec_node",
-        parameters=[values["params"], *([given] if given else [])],
+        parameters=[values["params"], *([given] if given else []), *simulated_time(values)],
         **common(values),
     )
 
@@ -144,17 +163,36 @@ def camera_node(values: dict[str, str]) -> Node:
         "loop": values["loop"] == "true",
         "wait_for_subscriber": True,
     }
-    return Node(name="camera", executable="camera_node", parameters=[parameters], **common(values))
+    file = [values["player_params"]] if values["player_params"] else []
+    return Node(
+        name="camera",
+        executable="camera_node",
+        parameters=[*file, parameters, *simulated_time(values)],
+        **common(values),
+    )
 
 
 def rviz(values: dict[str, str]) -> Node:
-    """Returns RViz with the package's layout, whose topics are those of the empty namespace."""
+    """Returns RViz with the package's layout, whose topics are those of the empty namespace.
+
+    Raises:
+        ValueError: RViz is not installed.
+    """
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError as error:
+        distro = os.environ.get("ROS_DISTRO", "DISTRO")
+        raise ValueError(
+            f"rviz is true, but rviz2 is not installed: apt install ros-{distro}-rviz2"
+        ) from error
     namespace = values["namespace"].strip("/")
     topics = ("overlay/image", "overlay/camera_info", "markers")
     return Node(
         package="rviz2",
         executable="rviz2",
         arguments=["-d", str(SHARE / "config" / "e2ec.rviz")],
+        parameters=simulated_time(values),
+        additional_env=environment(values),
         remappings=[(f"/e2ec/{t}", f"/{namespace}/e2ec/{t}") for t in topics if namespace],
     )
 

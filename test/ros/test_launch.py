@@ -19,6 +19,10 @@ import pytest
 pytest.importorskip("launch_ros", reason="launch_ros is not on PyPI; it comes with ROS 2")
 rclpy = pytest.importorskip("rclpy", reason="rclpy is missing: run `make test`")
 
+from ament_index_python.packages import (  # noqa: E402
+    PackageNotFoundError,
+    get_package_prefix,
+)
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rcl_interfaces.srv import GetParameters  # noqa: E402
 from rclpy.context import Context  # noqa: E402
@@ -169,3 +173,30 @@ def test_arguments_win_over_the_parameter_file(
     assert weights.string_value == "1234"  # stays a text
     assert launched.wait_for(lambda: "1234" in launched.log.read_text()), "no word of the failure"
     assert launched.state() == "unconfigured"
+
+
+def test_namespace_and_parameter_file_reach_the_player(
+    launch_e2ec: Callable[..., Launched], tmp_path: Path
+) -> None:
+    params = tmp_path / "player.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    frame_id: front_optical\n")
+    launched = launch_e2ec(
+        input="photographs", namespace="front", player_params=str(params), use_sim_time="true"
+    )
+    assert launched.wait_for(lambda: launched.node.count_publishers("/front/camera/image") == 1)
+    request = GetParameters.Request(names=["frame_id", "use_sim_time"])
+    reply = launched.call(GetParameters, "/front/camera/get_parameters", request)
+    assert reply.values[0].string_value == "front_optical"
+    assert reply.values[1].bool_value
+
+
+def test_a_missing_rviz_is_named_in_one_line(launch_e2ec: Callable[..., Launched]) -> None:
+    try:
+        get_package_prefix("rviz2")
+        pytest.skip("rviz2 is installed here")
+    except PackageNotFoundError:
+        launched = launch_e2ec(rviz="true", autostart="false")
+    assert launched.process.wait(TIMEOUT) != 0
+    said = launched.stop()
+    assert "rviz2 is not installed: apt install ros-" in said
+    assert "Traceback" not in said
