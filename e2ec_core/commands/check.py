@@ -26,7 +26,7 @@ from e2ec_core.config import ModelConfig
 from e2ec_core.contours import Contours
 from e2ec_core.data.check import Health, check_dataset, health_report
 from e2ec_core.data.class_names import CLASS_NAMES
-from e2ec_core.data.coco import CocoDataset
+from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.learning.config import DataConfig, TrainConfig

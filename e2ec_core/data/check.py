@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from e2ec_core.data.coco import NO_CATEGORY, CocoDataset, LabelledImage
+from e2ec_core.data.dataset import NO_CATEGORY, CocoDataset
+from e2ec_core.data.labelled import LabelledImage
 from e2ec_core.data.problems import HANDLING, MISSING_IMAGE, Problems
 
 

@@ -1,10 +1,10 @@
-"""Labelled images, and how they are read from COCO's JSON format."""
+"""From the content of COCO's JSON format to labelled images."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,139 +13,14 @@ from numpy.typing import NDArray
 
 from e2ec_core.data import problems as defects
 from e2ec_core.data.content import Annotation, Content, ImageEntry, normalise, read_content
+from e2ec_core.data.dataset import NO_CATEGORY, CocoDataset
 from e2ec_core.data.files import FileFit, fit_files
+from e2ec_core.data.labelled import Instance, LabelledImage, Truth
 from e2ec_core.data.outlines import as_shares, read_parts
 from e2ec_core.data.problems import Problems
 from e2ec_core.geometry import Polygon, clip_far, outer_polygons
-from e2ec_core.image_files import read_image
 
-NO_CATEGORY = -1
 _LEAST_BOX_IOU = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Truth:
-    """What a label file says of an object beyond its outlines, for evaluation.
-
-    Attributes:
-        segmentation: polygons or run lengths, where they differ from the object's parts.
-        area: px^2, as the file gives it.
-        bbox: x, y, width, height in px, as the file gives it.
-    """
-
-    segmentation: Any = None
-    area: float | None = None
-    bbox: tuple[float, float, float, float] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Instance:
-    """One labelled object.
-
-    Attributes:
-        class_id: index into the dataset's class names.
-        parts: polygons float64 [P, 2] (x, y) in COCO's coordinates: image px whose edges, not
-            centres, are at the integers.
-        crowd: the region holds many objects and is no target.
-        truth: what evaluation needs beside the parts.
-    """
-
-    class_id: int
-    parts: tuple[Polygon, ...]
-    crowd: bool = False
-    truth: Truth = Truth()
-
-    @property
-    def box_xyxy(self) -> NDArray[np.float64]:
-        """Box around all parts, [4], px."""
-        points = np.concatenate(self.parts)
-        return np.concatenate([points.min(axis=0), points.max(axis=0)])
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledImage:
-    """One image file and its objects.
-
-    Attributes:
-        image_id: its number.
-        path: of the file.
-        height: rows of the image as it is read, px.
-        width: columns of the image as it is read, px.
-        instances: its objects.
-        name: file name in the labels.
-        upright: the labels count the pixels of the image turned as its EXIF orientation says.
-        position: place in the label file, by which images are held out.
-    """
-
-    image_id: int
-    path: Path
-    height: int
-    width: int
-    instances: tuple[Instance, ...]
-    name: str = ""
-    upright: bool = False
-    position: int = 0
-
-    def read(self) -> NDArray[np.uint8]:
-        """Reads the pixels that the labels mean, uint8 RGB [height, width, 3].
-
-        Raises:
-            ValueError: the file cannot be read.
-        """
-        return read_image(self.path, upright=self.upright)
-
-
-@dataclass(frozen=True)
-class CocoDataset:
-    """Images with labels, and what was wrong with the annotations.
-
-    Attributes:
-        images: in the order of the file.
-        class_names: names by class id.
-        category_ids: the file's category id by class id, `NO_CATEGORY` for a class it lacks.
-        problems: what was found wrong, see `e2ec_core.data.problems`.
-    """
-
-    images: Sequence[LabelledImage]
-    class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
-    problems: Problems = field(default_factory=Problems)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def report(self) -> list[str]:
-        """One line for each kind of problem, and one for the classes without an object."""
-        found = {i.class_id for image in self.images for i in image.instances if not i.crowd}
-        absent = [name for i, name in enumerate(self.class_names) if i not in found]
-        lines = self.problems.summary()
-        if absent:
-            lines.append(
-                f"no label has the class{'es' if len(absent) > 1 else ''} {', '.join(absent)}"
-            )
-        return lines
-
-    def require_objects(self, source: str) -> None:
-        """Raises ValueError, naming why, if there is nothing to learn or to measure.
-
-        Args:
-            source: what to call the labels in the message.
-        """
-        if any(not i.crowd for image in self.images for i in image.instances):
-            return
-        crowds = sum(len(image.instances) for image in self.images)
-        reasons = self.problems.summary()
-        if crowds:
-            reasons.insert(
-                0,
-                f"all {crowds} regions are marked iscrowd, which looks like masks exported as run "
-                "lengths; set iscrowd to 0 for single objects",
-            )
-        why = "; ".join(reasons) or "it has no annotation"
-        raise ValueError(
-            f"{source!r} has nothing to learn or to measure: "
-            f"none of its {len(self.images)} images has a usable object: {why}"
-        )
 
 
 def read_coco(
@@ -220,7 +95,7 @@ def dataset_from_content(
         if annotation.image_id in by_image:
             by_image[annotation.image_id].append(annotation)
     shares = as_shares(a.segmentation for a in labels.annotations)
-    fits = fit_files(
+    fits, files = fit_files(
         entries,
         by_image,
         Path(image_folder),
@@ -257,7 +132,7 @@ def dataset_from_content(
     for image in images.values():
         if not image.instances:
             problems.note(defects.EMPTY_IMAGE, image.name)
-    return CocoDataset(list(images.values()), names, category_ids, problems)
+    return CocoDataset(list(images.values()), names, category_ids, problems, files)
 
 
 def _choose(

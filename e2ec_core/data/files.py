@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from e2ec_core.data import problems as defects
 from e2ec_core.data.content import Annotation, ImageEntry
+from e2ec_core.data.dataset import FoundFile
 from e2ec_core.data.problems import Problems
 from e2ec_core.image_files import MAX_PIXELS, ImageHeader, read_header
 
@@ -59,7 +60,7 @@ def fit_files(
     *,
     look: bool,
     skip_missing: bool = False,
-) -> list[FileFit | None]:
+) -> tuple[list[FileFit | None], tuple[FoundFile, ...]]:
     """Finds how the labels of each image fit its file; None for images to leave out.
 
     Labels count pixels as they are stored, as COCO's do. Where their size is the upright one of a
@@ -74,6 +75,9 @@ def fit_files(
         look: reads the headers of the files; else the labels' sizes are believed.
         skip_missing: leaves images without a file out.
 
+    Returns:
+        The fits, and the files that were looked for.
+
     Raises:
         ValueError: files are missing and `skip_missing` is False, or all are.
     """
@@ -86,8 +90,8 @@ def fit_files(
             fits.append(
                 FileFit(path=path, size=entry.size, label_size=entry.size) if entry.size else None
             )
-        return fits
-    paths = _find_files(entries, folder, problems)
+        return fits, ()
+    paths, files = _find_files(entries, folder, problems)
     missing = problems[defects.MISSING_IMAGE]
     if missing and (not skip_missing or missing == len(entries)):
         raise ValueError(
@@ -100,18 +104,19 @@ def fit_files(
     known = [next(found) if path is not None else None for path in paths]
     turned = _labels_are_upright(entries, known)
     outlines_fit = _outlines_fit_files(entries, known, annotations)
-    return [
+    fits = [
         _fit(entry, path, header, turned, outlines_fit, problems)
         if path is not None and header is not None
         else None
         for entry, path, header in zip(entries, paths, known, strict=True)
     ]
+    return fits, files
 
 
 def _find_files(
     entries: Sequence[ImageEntry], folder: Path, problems: Problems
-) -> list[Path | None]:
-    """The file of each image; a path of a labelling server is cut from the left until one fits."""
+) -> tuple[list[Path | None], tuple[FoundFile, ...]]:
+    """The file of each image, None where it is missing or could be another's as well."""
     found = [find_file(entry.name, folder) for entry in entries]
     guessed = Counter(path for path, exact in found if not exact)
     exact_paths = {path for path, exact in found if exact}
@@ -123,11 +128,15 @@ def _find_files(
             problems.note(defects.AMBIGUOUS_FILE, entry.name)
             path = None
         paths.append(path)
-    return paths
+    names = (entry.name for entry in entries)
+    return paths, tuple(FoundFile(n, p) for n, (p, _) in zip(names, found, strict=True))
 
 
 def find_file(name: str, folder: Path) -> tuple[Path | None, bool]:
-    """The file of a name, and whether it is the name's own place."""
+    """The file of a name, and whether it is the name's own place.
+
+    The paths of labelling servers and other machines are cut from the left until a file fits.
+    """
     for number, candidate in enumerate(_candidates(name)):
         path = folder / candidate
         if path.is_file():

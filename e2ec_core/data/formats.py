@@ -8,8 +8,9 @@ from typing import get_args
 
 from e2ec_core.data.cityscapes import read_cityscapes
 from e2ec_core.data.class_names import CLASS_NAMES, DatasetName
-from e2ec_core.data.coco import CocoDataset, dataset_from_content
+from e2ec_core.data.coco import dataset_from_content
 from e2ec_core.data.content import Content, read_content
+from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.data.kins import Outline, read_kins
 from e2ec_core.data.problems import Problems
 from e2ec_core.data.sbd import read_sbd

@@ -189,16 +189,17 @@ def count_crossings(points: Polygon) -> int:
     Args:
         points: [P, 2], closed implicitly.
     """
-    edges, ordered = np.roll(points, -1, axis=0) - points, 0
+    following, ordered = np.concatenate([points[1:], points[:1]]), 0
+    edges = following - points
     for start in range(0, len(points), _BLOCK):  # bounds the memory of outlines of masks
         rows = slice(start, start + _BLOCK)
         gap = points[None] - points[rows, None]
         ahead = _cross(edges[rows, None], gap)
-        straddles = ahead * np.roll(ahead, -1, axis=1) < 0
+        straddles = ahead * np.concatenate([ahead[:, 1:], ahead[:, :1]], axis=1) < 0
         if not straddles.any():
             continue
         back = _cross(edges[None], -gap)
-        ends = _cross(edges[None], np.roll(points, -1, axis=0)[rows, None] - points[None])
+        ends = _cross(edges[None], following[rows, None] - points[None])
         ordered += int((straddles & (back * ends < 0)).sum())
     return ordered // 2
 

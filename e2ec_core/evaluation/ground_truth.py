@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from e2ec_core.data.coco import NO_CATEGORY, CocoDataset, Instance, LabelledImage
+from e2ec_core.data.dataset import NO_CATEGORY, CocoDataset
+from e2ec_core.data.labelled import Instance, LabelledImage
 from e2ec_core.evaluation.contour_iou import annotation_to_rle
 from e2ec_core.geometry import clip_far
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2ec_core.data.coco import CocoDataset, LabelledImage
+from e2ec_core.data.dataset import CocoDataset
+from e2ec_core.data.labelled import LabelledImage
 from e2ec_core.evaluation.contour_iou import Rle, contour_ious
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.geometry import clip_far

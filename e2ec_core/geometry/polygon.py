@@ -39,7 +39,8 @@ def signed_area(polygon: ArrayLike) -> float:
         return 0.0
     # Relative to the first vertex, so that far-away small polygons keep their digits.
     x, y = (points - points[0]).T
-    return float(0.5 * (x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
+    after_x, after_y = np.concatenate([x[1:], x[:1]]), np.concatenate([y[1:], y[:1]])
+    return float(0.5 * (x * after_y - after_x * y).sum())
 
 
 def orient(polygon: ArrayLike, orientation: Orientation = "counter_clockwise") -> Polygon:

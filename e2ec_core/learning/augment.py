@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.config import LabelOrigin
-from e2ec_core.data.coco import Instance
+from e2ec_core.data.labelled import Instance
 from e2ec_core.geometry import (
     Polygon,
     clip_polygon,

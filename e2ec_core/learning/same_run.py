@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from e2ec_core.config import to_dict
-from e2ec_core.data.coco import CocoDataset
+from e2ec_core.data.dataset import CocoDataset
+from e2ec_core.data.packed import PackedImages
 from e2ec_core.learning.config import TrainConfig
 
 MAY_CHANGE = frozenset(
@@ -27,6 +28,9 @@ def data_digest(datasets: Sequence[CocoDataset]) -> str:
     digest = hashlib.sha256()
     for data in datasets:
         digest.update(repr((tuple(data.class_names), len(data.images))).encode())
+        if isinstance(data.images, PackedImages):
+            digest.update(data.images.digest().encode())
+            continue
         for image in data.images:
             digest.update(repr((image.path.name, image.height, image.width)).encode())
             for instance in image.instances:

@@ -10,9 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from e2ec_core.data.coco import CocoDataset, dataset_from_content
+from e2ec_core.data.cache import remember
+from e2ec_core.data.coco import dataset_from_content
 from e2ec_core.data.content import Content, file_name
+from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.data.formats import load_content
+from e2ec_core.data.packed import PackedImages
 from e2ec_core.data.problems import Problems
 from e2ec_core.image_files import IMAGE_ENDINGS
 from e2ec_core.learning.config import DataConfig, TrainConfig
@@ -64,8 +67,25 @@ def report(data: CocoDataset, source: str) -> None:
 
 
 def _open(config: DataConfig, class_names: Sequence[str] | None, *, held_out: bool) -> CocoDataset:
-    problems = Problems()
     names = split_names(config)
+    data = remember(
+        lambda: _read(config, class_names, names),
+        Path(config.annotations),
+        Path(config.images),
+        *(config.format, config.outline, config.missing_images, class_names, names),
+    )
+    assert isinstance(data.images, PackedImages)
+    if not config.hold_out:
+        return dataclasses.replace(data, images=data.images[:0]) if held_out else data
+    images = data.images.hold_out(config.hold_out, held_out=held_out)
+    return dataclasses.replace(data, images=images)
+
+
+def _read(
+    config: DataConfig, class_names: Sequence[str] | None, names: Sequence[str] | None
+) -> CocoDataset:
+    """Reads the labels and compares them with the image files."""
+    problems = Problems()
     content = load_content(
         config.format,
         config.annotations,
@@ -74,7 +94,7 @@ def _open(config: DataConfig, class_names: Sequence[str] | None, *, held_out: bo
         outline=config.outline,
         problems=problems,
     )
-    data = dataset_from_content(
+    return dataset_from_content(
         content,
         config.images,
         class_names=class_names,
@@ -84,11 +104,6 @@ def _open(config: DataConfig, class_names: Sequence[str] | None, *, held_out: bo
         check_files=True,
         skip_missing=config.missing_images == "skip",
     )
-    if not config.hold_out:
-        return dataclasses.replace(data, images=()) if held_out else data
-    every = config.hold_out
-    chosen = [i for i in data.images if (i.position % every == 0) == held_out]
-    return dataclasses.replace(data, images=chosen)
 
 
 def split_names(config: DataConfig) -> list[str] | None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
-from e2ec_core.data.coco import CocoDataset, Instance, LabelledImage
+from e2ec_core.data.dataset import CocoDataset
+from e2ec_core.data.labelled import Instance, LabelledImage
 from e2ec_core.geometry import Polygon, contour_to_mask, join_polygons
 from e2ec_core.learning.augment import AugmentConfig, Image, View, change_colors, make_view, paste
 from e2ec_core.learning.config import TrainConfig

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.data.class_names import DatasetName
-from e2ec_core.data.coco import CocoDataset
+from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.evaluation.cityscapes import import_script
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator

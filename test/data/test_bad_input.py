@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from e2ec_core.data import problems as defects
 from e2ec_core.data.check import check_dataset, health_report
-from e2ec_core.data.coco import CocoDataset, dataset_from_content
+from e2ec_core.data.coco import dataset_from_content
 from e2ec_core.data.content import check_content
+from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.geometry import join_polygons
 from e2ec_core.learning.augment import AugmentConfig, move_instance

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from e2ec_core.data.coco import NO_CATEGORY, CocoDataset, Instance, read_coco
+from e2ec_core.data.coco import read_coco
+from e2ec_core.data.dataset import NO_CATEGORY, CocoDataset
+from e2ec_core.data.labelled import Instance
 from e2ec_core.geometry import signed_area
 
 SQUARE = [10, 20, 30, 20, 30, 50, 10, 50]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from e2ec_core.data import problems as defects
-from e2ec_core.data.coco import CocoDataset, dataset_from_content, read_coco
+from e2ec_core.data.coco import dataset_from_content, read_coco
+from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.learning.config import DataConfig
 from e2ec_core.learning.source import load_data

@@ -11,7 +11,7 @@ import pytest
 from image_bytes import encoded, picture, turned_jpeg
 
 from e2ec_core.data import problems as defects
-from e2ec_core.data.coco import CocoDataset
+from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.learning.config import DataConfig
 from e2ec_core.learning.source import load_data

@@ -13,7 +13,7 @@ import pytest
 from e2ec_core.data import problems as defects
 from e2ec_core.data.cityscapes import instance_id_files
 from e2ec_core.data.class_names import CITYSCAPES, KINS, SBD
-from e2ec_core.data.coco import CocoDataset
+from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.data.formats import read_dataset
 from e2ec_core.geometry import contour_to_mask
 from street_scenes import SyntheticScene

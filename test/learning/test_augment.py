@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2ec_core.data.coco import Instance
+from e2ec_core.data.labelled import Instance
 from e2ec_core.geometry import Polygon, contour_to_mask, signed_area
 from e2ec_core.learning.augment import (
     AugmentConfig,

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from e2ec_core.config import ModelConfig
-from e2ec_core.data.coco import CocoDataset, read_coco
+from e2ec_core.data.coco import read_coco
+from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.geometry import contour_to_mask
 from e2ec_core.learning.augment import AugmentConfig
 from e2ec_core.learning.component_losses import component_losses

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from e2ec_core.commands.options import read_config
-from e2ec_core.data.coco import CocoDataset, Instance, read_coco
+from e2ec_core.data.coco import read_coco
+from e2ec_core.data.dataset import CocoDataset
+from e2ec_core.data.labelled import Instance
 from e2ec_core.geometry import Polygon, signed_area
 from e2ec_core.learning.config import DataConfig, TrainConfig
 from e2ec_core.learning.samples import Samples

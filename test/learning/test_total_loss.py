@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from e2ec_core.config import ModelConfig
-from e2ec_core.data.coco import CocoDataset, read_coco
+from e2ec_core.data.coco import read_coco
+from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.learning.augment import AugmentConfig
 from e2ec_core.learning.config import DataConfig, LossConfig, TrainConfig
 from e2ec_core.learning.losses import (

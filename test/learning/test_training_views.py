@@ -14,7 +14,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from e2ec_core.config import ModelConfig
-from e2ec_core.data.coco import CocoDataset, Instance, read_coco
+from e2ec_core.data.coco import read_coco
+from e2ec_core.data.dataset import CocoDataset
+from e2ec_core.data.labelled import Instance
 from e2ec_core.geometry import contour_to_mask
 from e2ec_core.inference import PredictorSettings
 from e2ec_core.inference.predictor import place, to_image_px
