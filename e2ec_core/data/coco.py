@@ -16,7 +16,7 @@ from e2ec_core.data.content import Annotation, Content, ImageEntry, normalise, r
 from e2ec_core.data.dataset import NO_CATEGORY, CocoDataset
 from e2ec_core.data.files import FileFit, fit_files
 from e2ec_core.data.labelled import Instance, LabelledImage, Truth
-from e2ec_core.data.outlines import as_shares, read_parts
+from e2ec_core.data.outlines import as_polygons, as_shares, read_parts
 from e2ec_core.data.problems import Problems
 from e2ec_core.geometry import Polygon, clip_far, outer_polygons
 
@@ -206,9 +206,8 @@ def _given(segmentation: Any, parts: tuple[Polygon, ...], size: tuple[int, int])
             "size": list(size),
             "counts": counts.decode() if isinstance(counts, bytes) else counts,
         }
-    if segmentation and not isinstance(segmentation[0], (list, tuple)):
-        segmentation = [segmentation]
-    usable = [points for flat in segmentation if (points := _points(flat)) is not None]
+    polygons = as_polygons(segmentation)
+    usable = [points for flat in polygons if (points := _points(flat)) is not None]
     if len(usable) == len(parts) and all(map(_same_ring, usable, parts)):
         return None
     return [clip_far(points, *size).ravel().tolist() for points in usable]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def as_shares(segmentations: Iterable[Any]) -> bool:
     for segmentation in segmentations:
         if not isinstance(segmentation, list) or not segmentation:
             continue
-        for flat in segmentation if isinstance(segmentation[0], (list, tuple)) else [segmentation]:
+        for flat in as_polygons(segmentation):
             low, high = _extent(flat)
             if high > 1 + 1e-6 or low < -1e-6:
                 return False
@@ -86,14 +86,19 @@ def read_parts(
     if not isinstance(segmentation, list):
         problems.note(defects.NO_NUMBERS, place)
         return ()
-    if isinstance(segmentation[0], (int, float)):
-        segmentation = [segmentation]
+    segmentation = as_polygons(segmentation)
     if shares:
         problems.note(defects.SHARES, place)
         segmentation = [_to_px(flat, size) for flat in segmentation]
     return tuple(
         outline for flat in segmentation for outline in sound_outlines(flat, size, problems, place)
     )
+
+
+def as_polygons(segmentation: Sequence[Any]) -> Sequence[Any]:
+    """Wraps a single polygon that an exporter did not put into a list."""
+    single = bool(segmentation) and isinstance(segmentation[0], (int, float))
+    return [segmentation] if single else segmentation
 
 
 def _to_px(flat: Any, size: tuple[int, int]) -> Any:

@@ -219,3 +219,10 @@ def test_nothing_makes_pycocotools_crash() -> None:
     assert data.problems[defects.TOO_FAR] == data.problems[defects.TANGLED] == 1
     for label in truth["annotations"]:
         assert 0 <= coco_mask.area(annotation_to_rle(label, 60, 80)) <= 4800
+
+
+def test_a_polygon_that_is_none_costs_only_itself() -> None:
+    data = dataset_from_content(_content(_label((None, [0, 0, 0, 10, 10, 0]))), "")
+    (label,) = ground_truth(data)["annotations"]
+    assert label["segmentation"] == [[0, 0, 0, 10, 10, 0]]
+    assert data.problems[defects.FEW_POINTS] == 1
