@@ -28,6 +28,7 @@ from e2ec_ros.playback.camera_node import PUBLISHED
 from e2ec_ros.playback.sources import PHOTOGRAPHS, Source, open_source
 from e2ec_ros.resources import dds_environment
 
+REPORT = "e2ec_demo.txt"  # its table; also tells a folder of the demo from others
 DEFAULT_INPUTS = ("synthetic", "photographs")
 DRIVE_FRAMES = 60
 PICTURES = 6  # pictures kept of a long source
@@ -101,6 +102,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--input", help="image, folder of images, video or rosbag2; default: a built-in drive"
     )
     parser.add_argument("--output", default="demo_output", help="folder for what it writes")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="write into a folder with files of others"
+    )
     parser.add_argument("--frames", type=int, default=0, help="play at most so many images")
     parser.add_argument("--weights", default="", help="other weights than those that ship")
     parser.add_argument("--score-threshold", type=float, default=0.3)
@@ -138,11 +142,7 @@ def play(options: argparse.Namespace) -> None:
         ValueError: bad input, or a process that could not do its part; one line.
     """
     chapters = open_chapters(options)
-    folder = Path(options.output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot make the folder {options.output!r}: {error.strerror}") from error
+    folder = make_folder(Path(options.output), overwrite=options.overwrite)
     rate = min(max(chapter.source.rate for chapter in chapters), LARGEST_VIDEO_RATE)
     rate = rate if rate >= 2.0 else 10.0
     with ExitStack() as stack:
@@ -160,6 +160,25 @@ def play(options: argparse.Namespace) -> None:
             pictures.start(chapter, recorder.record.overlays)
             play_chapter(chapter, recorder, node, folder)
     report(recorder, pictures, folder)
+
+
+def make_folder(folder: Path, *, overwrite: bool) -> Path:
+    """Makes the folder for the results; those of an earlier demo are replaced.
+
+    Raises:
+        ValueError: it cannot be made, or holds files that no demo wrote.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / REPORT).is_file() and not overwrite:
+            raise ValueError(
+                f"folder {str(folder)!r} holds files that no demo wrote; "
+                "give another --output, or --overwrite"
+            )
+        (folder / REPORT).write_text("This demo did not come to its end.\n")
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from error
+    return folder
 
 
 def start_node(options: argparse.Namespace, folder: Path) -> ChildProcess:
@@ -209,7 +228,7 @@ def watch(
     chapter: Chapter, recorder: Recorder, node: ChildProcess, camera: ChildProcess, first: int
 ) -> None:
     """Shows progress until the camera ends."""
-    progress = Progress(chapter.length)
+    progress = ImageCount(chapter.length)
     while True:
         moved = recorder.wait_for_contours(STALL_TIMEOUT, lambda: camera.running)
         progress.show(recorder.record.frames_out - first)
@@ -222,7 +241,7 @@ def watch(
             raise ValueError(f"no contours for {STALL_TIMEOUT:.0f} s: {node.last_words()}")
 
 
-class Progress:
+class ImageCount:
     """A line that counts on a terminal; a line now and then elsewhere."""
 
     def __init__(self, total: int | None) -> None:
@@ -252,9 +271,11 @@ class Progress:
 
 def report(recorder: Recorder, pictures: Pictures, folder: Path) -> None:
     """The closing table and where the files lie."""
-    print(f"\n{recorder.record.table()}\n")
+    table = recorder.record.table()
+    (folder / REPORT).write_text(table + "\n")
+    print(f"\n{table}\n")
     video = pictures.video.path
-    files = [video.name] if video else []
+    files = [REPORT, *([video.name] if video else [])]
     print(f"written to {folder.resolve()}:")
     print("  " + ", ".join([*files, *pictures.written]))
 
@@ -268,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the demo. Returns 0, 1 after bad input or a failure, 130 when interrupted."""
     try:
         play(parse(arguments))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -1,7 +1,8 @@
-"""Child processes that end with their parent, and lifecycle services called from outside."""
+"""Child processes that end with their parent, also with one that is killed."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,24 +15,27 @@ KILL_TIMEOUT = 2.0  # s more after SIGTERM
 
 
 class ChildProcess:
-    """One module run as `python -m module`, its output in a log file. Ends with the `with`."""
+    """One module run as `python -m module`, its output in a log file. Ends with the `with`.
+
+    It gets SIGTERM when the thread that started it ends, so also when this process is killed
+    (where util-linux has `setpriv`, as Debian and Ubuntu do).
+
+    Args:
+        module: Python module.
+        arguments: its command line.
+        log: file for its standard output and error.
+        environment: all of its environment variables.
+    """
 
     def __init__(
         self, module: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]
     ) -> None:
-        """Starts it.
-
-        Args:
-            module: Python module.
-            arguments: its command line.
-            log: file for its standard output and error.
-            environment: all of its environment variables.
-        """
         self.module = module
+        tied = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
         self.log = log
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [*tied, sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -76,22 +77,35 @@ class Record:
 
 
 class VideoFile:
-    """A video of one size; pictures of other sizes are scaled to fit and framed in black."""
+    """A video of one size; pictures of other sizes are scaled to fit and framed in black.
 
-    def __init__(self, stem: Path, rate: float) -> None:
-        """Opens nothing yet: the first picture sets the size.
+    The first picture opens the file and sets the size.
 
-        Args:
-            stem: path without ending; .mp4, or .avi where OpenCV cannot write that.
-            rate: pictures per second.
-        """
-        self._stem, self._rate = stem, rate
+    Args:
+        stem: path without ending; .mp4, or .avi where OpenCV cannot write that.
+        rate: pictures per second.
+        reserve: bytes that stay free on the disk. OpenCV does not tell of a full disk, and the
+            end of the file, without which nothing plays it, needs room.
+    """
+
+    def __init__(self, stem: Path, rate: float, *, reserve: int = 32_000_000) -> None:
+        self._stem, self._rate, self.reserve = stem, rate, reserve
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self.path: Path | None = None
 
     def write(self, image_rgb: RgbImage, times: int = 1) -> None:
-        """Adds a picture, shown for `times` frames."""
+        """Adds a picture, shown for `times` frames.
+
+        Raises:
+            OSError: the disk is full; the video is finished and holds what came before.
+        """
+        if shutil.disk_usage(self._stem.parent).free < self.reserve:
+            self.close()
+            raise OSError(
+                f"the disk of {str(self._stem.parent)!r} is full: less than "
+                f"{self.reserve / 1e6:.0f} MB are free; make room or give another folder"
+            )
         if self._writer is None:
             height, width = (2 * (side // 2) for side in image_rgb.shape[:2])  # codecs want even
             self._size = (width, height)

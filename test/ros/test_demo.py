@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is missing: run `make test`")
+
+from e2ec_ros.demo.recorder import VideoFile
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -70,6 +73,7 @@ def test_a_folder_plays(tmp_path: Path) -> None:
         (["--input", "{tmp}/empty"], "holds no images"),
         (["--frames", "-1"], "--frames is -1"),
         (["--output", "{tmp}/torn.avi/out"], "cannot make the folder"),
+        (["--output", "{tmp}"], "holds files that no demo wrote; give another --output"),
         (["--weights", "/no/weights.safetensors"], "/no/weights.safetensors"),
         (["--score-threshold", "7"], "score_threshold is 7"),
     ],
@@ -108,6 +112,37 @@ def test_an_interrupt_ends_the_demo_and_its_children(
     assert demo.returncode == 130, errors
     assert errors.strip() == "interrupted"
     assert session_members(demo.pid) == []
+
+
+def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
+    if not shutil.which("setpriv"):
+        pytest.skip("no setpriv here; it comes with util-linux")
+    demo = subprocess.Popen(
+        command("--output", tmp_path / "out"), stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if line.startswith(b"playing"):
+            break
+    time.sleep(1.0)
+    assert len(session_members(demo.pid)) == 3
+    demo.kill()
+    demo.communicate(timeout=30)
+    end = time.monotonic() + 30
+    while session_members(demo.pid) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert session_members(demo.pid) == []
+
+
+def test_a_full_disk_ends_the_video_with_what_came_before(tmp_path: Path) -> None:
+    video = VideoFile(tmp_path / "overlay", 10.0)
+    picture = np.full((64, 96, 3), 99, np.uint8)
+    video.write(picture, 5)
+    video.reserve = 10**18
+    with pytest.raises(OSError, match=f"the disk of '{tmp_path}' is full"):
+        video.write(picture)
+    assert video.path is not None
+    assert cv2.VideoCapture(str(video.path)).get(cv2.CAP_PROP_FRAME_COUNT) == 5
 
 
 def session_members(session: int) -> list[int]:
