@@ -13,6 +13,7 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
+from published_numbers import COMMITTED, PublishedNumbers
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -46,6 +47,13 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data at {folder}: set E2EC_SHARED to the folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def expected() -> PublishedNumbers:
+    """The published model's numbers by name, as many as are here."""
+    folder = Path(os.environ.get("E2EC_SHARED", REPO.parent / "shared"))
+    return PublishedNumbers(folder / "reference" / "parity" / "expected.npz", COMMITTED)
 
 
 @pytest.fixture(scope="session")

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from e2ec_core.geometry import Polygon
-
-
-@pytest.fixture(scope="session")
-def expected(shared_dir: Path) -> dict[str, np.ndarray]:
-    """Labels that the published model's code makes, by name."""
-    with np.load(shared_dir / "reference" / "parity" / "expected.npz") as archive:
-        return {name: archive[name] for name in archive.files if name.startswith("label/")}
 
 
 @pytest.fixture

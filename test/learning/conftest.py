@@ -15,14 +15,6 @@ from e2ec_core.learning.config import TrainConfig
 from run_config import make_run
 
 
-@pytest.fixture(scope="session")
-def expected(shared_dir: Path) -> dict[str, np.ndarray]:
-    """Labels, a batch and the loss terms of the published model, by name."""
-    with np.load(shared_dir / "reference" / "parity" / "expected.npz") as archive:
-        names = [name for name in archive.files if name.startswith(("label/", "train/"))]
-        return {name: archive[name] for name in names if "grad" not in name}
-
-
 @pytest.fixture
 def tiny_run(shapes_dir: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
     """Settings of a run of seconds: three steps an epoch on six small images, detector frozen."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from published_numbers import COMMITTED
 from torch import Tensor
 
 from e2ec_core.convert import infer_config, load_published
@@ -26,24 +27,18 @@ def parity_dir(shared_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def expected(parity_dir: Path) -> Mapping[str, NDArray]:
-    """Outputs of the published model by name, read on access."""
-    return np.load(parity_dir / "expected.npz")
+def published_tensors(parity_dir: Path) -> dict[str, Tensor]:
+    """The weights those outputs were computed with, by published name."""
+    with np.load(parity_dir / "weights_int8.npz") as packed:
+        return unpack_weights(packed)
 
 
 @pytest.fixture(scope="session")
-def published_tensors(parity_dir: Path) -> dict[str, Tensor]:
-    """The weights those outputs were computed with, by published name."""
-    packed = np.load(parity_dir / "weights_int8.npz")
-    tensors = {}
-    for entry in packed.files:
-        kind, key = entry.split("::")
-        if kind == "int8":
-            value = packed[entry].astype(np.float32) * packed[f"scale::{key}"]
-            tensors[key] = torch.from_numpy(value)
-        elif kind == "float":
-            tensors[key] = torch.from_numpy(np.asarray(packed[entry]))
-    return tensors
+def committed_tensors() -> dict[str, Tensor]:
+    """The weights of the two layers that are committed, by published name."""
+    with np.load(COMMITTED) as archive:
+        names = [name for name in archive.files if name.startswith("weight/")]
+        return unpack_weights({name.removeprefix("weight/"): archive[name] for name in names})
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +54,16 @@ def published_model(published_tensors: dict[str, Tensor]) -> E2EC:
     model = build_model(infer_config(used, "sbd"))
     load_published(model, used)
     return model.eval()
+
+
+def unpack_weights(packed: Mapping[str, NDArray]) -> dict[str, Tensor]:
+    """Float32 tensors by name from int8 values and their scales."""
+    tensors = {}
+    for entry in packed:
+        kind, key = entry.split("::")
+        if kind == "int8":
+            value = packed[entry].astype(np.float32) * packed[f"scale::{key}"]
+            tensors[key] = torch.from_numpy(value)
+        elif kind == "float":
+            tensors[key] = torch.from_numpy(np.asarray(packed[entry]))
+    return tensors

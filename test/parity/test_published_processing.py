@@ -24,7 +24,7 @@ def test_letterbox_image_and_transform(expected: Expected) -> None:
 
 
 def test_contours_in_source_pixels(expected: Expected) -> None:
-    placement = letterbox(expected["image_bgr"].shape[:2])
+    placement = letterbox(tuple(expected["image_size"].tolist()))
     contours = placement.points_to_image(expected["test/stage[final-dml].py2"])
     np.testing.assert_allclose(contours, expected["test/py_image_coords"], atol=1e-9)
 
