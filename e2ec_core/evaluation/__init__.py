@@ -6,7 +6,7 @@ from e2ec_core.evaluation.average_precision import (
     PrecisionTable,
     precision_table,
 )
-from e2ec_core.evaluation.contour_iou import annotation_to_rle, contour_ious, mean_contour_iou
+from e2ec_core.evaluation.contour_iou import annotation_to_rle, contour_ious
 from e2ec_core.evaluation.evaluator import SUBSETS, CocoEvaluator
 
 __all__ = [
@@ -17,6 +17,5 @@ __all__ = [
     "PrecisionTable",
     "annotation_to_rle",
     "contour_ious",
-    "mean_contour_iou",
     "precision_table",
 ]

@@ -61,18 +61,3 @@ def contour_ious(contours: ArrayLike, masks: Sequence[Rle]) -> NDArray[np.float6
     found = contours_to_rle(vertices, height, width)
     pairs = zip(found, masks, strict=True)
     return np.array([float(coco_mask.iou([a], [b], [0])[0, 0]) for a, b in pairs])
-
-
-def mean_contour_iou(contours: Sequence[ArrayLike], masks: Sequence[Sequence[Rle]]) -> float:
-    """Mean of `contour_ious` over all instances of all images; NaN if there is none.
-
-    Args:
-        contours: for each image [K, N, 2] (x, y), image px.
-        masks: for each image its K masks.
-
-    Raises:
-        ValueError: numbers differ.
-    """
-    pairs = zip(contours, masks, strict=True)
-    values = [value for image in pairs for value in contour_ious(*image)]
-    return float(np.mean(values)) if values else float("nan")

@@ -37,7 +37,7 @@ class CocoEvaluator:
         kinds: what is compared: `mask`, `box` and, with faster-coco-eval, `boundary`.
         subsets: named groups of classes; a group counts those of its classes that the data set
             has, and one without any is left out. Default `SUBSETS`.
-        images: `all` of the ground truth (default), those `processed`, or only those with a
+        images: `all` of the ground truth (default), or only those with a
             detection, `detected`, as the published evaluation of E2EC does: that drops misses
             from the recall and flatters.
         score_digits: decimals to which scores are rounded (published: 2); default not at all.
@@ -54,14 +54,12 @@ class CocoEvaluator:
         class_names: Sequence[str] | None = None,
         kinds: Sequence[Kind] = ("mask", "box"),
         subsets: Mapping[str, Sequence[str]] = SUBSETS,
-        images: Literal["all", "processed", "detected"] = "all",
+        images: Literal["all", "detected"] = "all",
         score_digits: int | None = None,
         thresholds: Sequence[float] | None = None,
     ) -> None:
-        if images not in ("all", "processed", "detected"):
-            raise ValueError(
-                f"images must be 'all', 'processed' or 'detected', received {images!r}"
-            )
+        if images not in ("all", "detected"):
+            raise ValueError(f"images is {images!r}; choose all or detected")
         self._ground_truth = (
             json.loads(Path(ground_truth).read_text())
             if isinstance(ground_truth, (str, Path))
@@ -163,8 +161,6 @@ class CocoEvaluator:
         return {subset: category_ids for subset, category_ids in found.items() if category_ids}
 
     def _image_ids(self) -> list[int]:
-        if self._images == "processed":
-            return sorted(self._processed)
         if self._images == "detected":
             return sorted({result["image_id"] for result in self._results})
         return sorted(image["id"] for image in self._ground_truth["images"])

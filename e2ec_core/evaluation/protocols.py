@@ -49,7 +49,7 @@ class ProtocolSettings:
 
     protocol: DatasetName = "coco"
     boundary: bool = False
-    images: Literal["all", "processed", "detected"] = "all"
+    images: Literal["all", "detected"] = "all"
     score_digits: int | None = None
 
     def __post_init__(self) -> None:

@@ -10,7 +10,6 @@ from e2ec_core.geometry.masks import (
     mask_to_polygons,
 )
 from e2ec_core.geometry.polygon import (
-    Orientation,
     Polygon,
     as_polygon,
     bounding_box,
@@ -23,7 +22,6 @@ from e2ec_core.geometry.sampling import edge_lengths, points_at, resample_unifor
 
 __all__ = [
     "AlignmentMode",
-    "Orientation",
     "Polygon",
     "align_contour",
     "as_polygon",

@@ -52,7 +52,7 @@ def align_contour(
         ValueError: N or M out of range, unknown mode, or a polygon without length.
     """
     _check(vertices, directions, mode)
-    points = orient(polygon, "counter_clockwise")
+    points = orient(polygon)
     if directions == 0:
         return resample_uniform(points, vertices)
     if mode == "published":

@@ -29,7 +29,7 @@ def join_polygons(parts: Sequence[ArrayLike], min_share: float = 0.03) -> Polygo
     Raises:
         ValueError: no part has an area.
     """
-    rings = [orient(part, "counter_clockwise") for part in outer_polygons(parts)]
+    rings = [orient(part) for part in outer_polygons(parts)]
     areas = np.array([abs(signed_area(ring)) for ring in rings])
     if areas.size == 0 or areas.sum() <= 0:
         raise ValueError("no part has an area; drop the instance")

@@ -7,13 +7,10 @@ screen* has a negative shoelace sum. Units are whatever the caller uses (image p
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Polygon = NDArray[np.float64]
-Orientation = Literal["counter_clockwise", "clockwise"]
 
 
 def as_polygon(polygon: ArrayLike) -> Polygon:
@@ -43,24 +40,14 @@ def signed_area(polygon: ArrayLike) -> float:
     return float(0.5 * (x * after_y - after_x * y).sum())
 
 
-def orient(polygon: ArrayLike, orientation: Orientation = "counter_clockwise") -> Polygon:
-    """Returns the polygon running as asked (on the screen), reversed as a whole if need be.
+def orient(polygon: ArrayLike) -> Polygon:
+    """Returns the polygon running counter-clockwise on the screen, as the model is trained.
 
     Args:
-        polygon: points (x, y), [P, 2]. One of zero area is returned as it is.
-        orientation: `counter_clockwise` (what the model is trained on) or `clockwise`.
-
-    Raises:
-        ValueError: unknown orientation.
+        polygon: points (x, y), [P, 2]. It is reversed as a whole if need be.
     """
-    if orientation not in ("counter_clockwise", "clockwise"):
-        raise ValueError(
-            f"orientation must be 'counter_clockwise' or 'clockwise', received {orientation!r}"
-        )
     points = as_polygon(polygon)
-    area = signed_area(points)
-    is_wrong = area > 0 if orientation == "counter_clockwise" else area < 0
-    return points[::-1].copy() if is_wrong else points
+    return points[::-1].copy() if signed_area(points) > 0 else points
 
 
 def clean_polygon(polygon: ArrayLike, tolerance: float = 1e-6) -> Polygon:

@@ -77,35 +77,3 @@ def distinct(contours: Contours, iou_threshold: float = PUBLISHED_NMS_IOU) -> ND
         iou_threshold=iou_threshold,
     )
     return np.concatenate([first[:0], *(groups[i] for i in stays)])
-
-
-def count_reversals(contours: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Number of sharp zigzags: edges that turn back and, two edges on, forth again.
-
-    Args:
-        contours: [K, N, 2] (x, y) in network-input px, the unit of the published thresholds.
-
-    Returns:
-        [K].
-    """
-    edges = np.roll(contours, -1, axis=1) - contours
-    back = (edges * np.roll(edges, 1, axis=1)).sum(axis=2) < -0.1
-    forth = (edges * np.roll(edges, 2, axis=1)).sum(axis=2) > 0.1
-    count: NDArray[np.int64] = (back & forth).sum(axis=1)
-    return count
-
-
-def undo_zigzags(
-    contours: NDArray[np.float32], previous: NDArray[np.float32], *, allowed: int = 3
-) -> NDArray[np.float32]:
-    """Fall back to the previous stage where the last one brought zigzags.
-
-    Published for pictures alone; no measured number has it, so the predictor leaves it to callers.
-
-    Args:
-        contours: [K, N, 2] (x, y) of the last stage, network-input px.
-        previous: [K, N, 2] of the stage before.
-        allowed: number of new reversals at which a contour falls back (published: 3).
-    """
-    worse = count_reversals(contours) - count_reversals(previous) >= allowed
-    return np.where(worse[:, None, None], previous, contours)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from e2ec_core.contours import Contours
-from e2ec_core.evaluation import annotation_to_rle, contour_ious, mean_contour_iou
+from e2ec_core.evaluation import annotation_to_rle, contour_ious
 from e2ec_core.geometry import align_contour, signed_area
 
 coco_mask = pytest.importorskip("pycocotools.mask")
@@ -36,15 +35,6 @@ def test_a_square_moved_by_half_its_side_has_iou_one_third(
 ) -> None:
     moved = perfect[8].vertices + np.array([30, 0], np.float32)
     assert contour_ious(moved, masks_of(ground_truth, 8))[0] == pytest.approx(1 / 3)
-
-
-def test_the_mean_is_over_instances_and_not_images(
-    ground_truth: dict[str, Any], perfect: dict[int, Contours]
-) -> None:
-    contours = [perfect[7].vertices, perfect[8].vertices + 1000]
-    masks = [masks_of(ground_truth, 7), masks_of(ground_truth, 8)]
-    assert mean_contour_iou(contours, masks) == pytest.approx(2 / 3)
-    assert math.isnan(mean_contour_iou([np.zeros((0, 4, 2))], [[]]))
 
 
 def test_numbers_must_agree(ground_truth: dict[str, Any], perfect: dict[int, Contours]) -> None:

@@ -10,10 +10,8 @@ import pytest
 from e2ec_core.contours import Contours
 from e2ec_core.inference.postprocess import (
     box_iou,
-    count_reversals,
     distinct,
     fast_nms,
-    undo_zigzags,
 )
 
 
@@ -45,23 +43,6 @@ def test_fast_nms_lets_suppressed_instances_suppress() -> None:
 def test_nms_of_nothing_is_nothing() -> None:
     kept = fast_nms(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
     assert kept.shape == (0,)
-
-
-def test_a_smooth_contour_has_no_reversals_and_stays() -> None:
-    contour = _circle()[None].astype(np.float32)
-    assert count_reversals(contour).tolist() == [0]
-    np.testing.assert_array_equal(undo_zigzags(contour, contour * 0.9), contour)
-
-
-def test_a_contour_with_new_zigzags_falls_back() -> None:
-    previous = _circle(radius=50.0)[None].astype(np.float32)
-    folded = previous.copy()
-    # Vertices that run forward, back and forward again along a straight line.
-    folded[0, 4:12] = np.stack([50 + np.array([0, 9, 2, 11, 4, 13, 6, 15]), np.zeros(8)], axis=1)
-    assert count_reversals(folded)[0] >= 3
-    both = undo_zigzags(np.concatenate([folded, previous]), np.concatenate([previous] * 2))
-    np.testing.assert_array_equal(both[0], previous[0])
-    assert undo_zigzags(folded, previous, allowed=99).tolist() == folded.tolist()
 
 
 def test_repeats_are_dropped_as_whole_objects() -> None:

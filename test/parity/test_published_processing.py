@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from e2ec_core.inference.postprocess import fast_nms, undo_zigzags
+from e2ec_core.inference.postprocess import fast_nms
 from e2ec_core.inference.preprocess import letterbox, place_image
 
 Expected = Mapping[str, NDArray]
@@ -27,13 +27,6 @@ def test_contours_in_source_pixels(expected: Expected) -> None:
     placement = letterbox(tuple(expected["image_size"].tolist()))
     contours = placement.points_to_image(expected["test/stage[final-dml].py2"])
     np.testing.assert_allclose(contours, expected["test/py_image_coords"], atol=1e-9)
-
-
-def test_zigzag_filter(expected: Expected) -> None:
-    last, previous = (expected[f"test/stage[final-dml].py{i}"] for i in (2, 1))
-    filtered = undo_zigzags(last, previous)
-    assert (filtered != last).any(axis=(1, 2)).sum() == 3
-    np.testing.assert_array_equal(filtered, expected["test/post_process.py"])
 
 
 def test_class_wise_fast_nms(expected: Expected) -> None:
