@@ -124,23 +124,17 @@ def _kins_objects(scene: SyntheticScene) -> Iterator[list[SyntheticInstance]]:
 
 
 def run_lengths(mask: NDArray[np.uint8]) -> dict[str, Any]:
-    """A mask `[H, W]` 0/1 as COCO's compressed run lengths (column by column)."""
-    flat = mask.T.reshape(-1)
-    ends = np.flatnonzero(np.diff(flat)) + 1
-    counts = np.diff([0, *ends, flat.size]).tolist()
-    if flat[0]:
-        counts.insert(0, 0)
-    text = []
-    for index, count in enumerate(counts):
-        # From the fourth on COCO stores the difference to the run before the last one, in
-        # groups of five bits, lowest first, with a sixth bit for "more follows".
-        value = count - counts[index - 2] if index > 2 else count
-        more = True
-        while more:
-            group, value = value & 31, value >> 5
-            more = value != (-1 if group & 16 else 0)
-            text.append(chr(group + 32 * more + 48))
-    return {"size": list(mask.shape), "counts": "".join(text)}
+    """A mask `[H, W]` 0/1 as COCO's compressed run lengths.
+
+    Raises:
+        ImportError: pycocotools is not installed.
+    """
+    try:
+        from pycocotools import mask as coco_mask
+    except ImportError as error:
+        raise ImportError("masks are written by pycocotools: pip install pycocotools") from error
+    encoded = coco_mask.encode(np.asfortranarray(mask))
+    return {"size": list(mask.shape), "counts": encoded["counts"].decode()}
 
 
 def amodal_polygons(instance: SyntheticInstance) -> Polygons:

@@ -124,3 +124,12 @@ def test_the_library_imports_without_ros(repo_dir: Path) -> None:
     )
     assert reply.returncode == 0, reply.stderr
     assert "e2ec_core.contours" in reply.stdout.split()
+
+
+def test_street_scenes_and_the_library_do_not_know_each_other(repo_dir: Path) -> None:
+    scenes = sorted((repo_dir / "street_scenes").glob("*.py"))
+    assert scenes
+    assert not [p for p in scenes if imported(p) & (ROS | {"torch", "e2ec_core"})]
+    commands = repo_dir / "e2ec_core" / "commands"
+    library = [p for p in core_files(repo_dir) if not p.is_relative_to(commands)]
+    assert not [p for p in library if "street_scenes" in imported(p)]
