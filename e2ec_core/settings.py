@@ -5,6 +5,7 @@ Commands, YAML files and ROS parameters take all three from the declaration.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -21,12 +22,14 @@ class Setting:
         low: smallest value, inclusive; numbers only.
         high: largest value, inclusive; numbers only.
         choices: accepted values; empty accepts all.
+        optional: None is accepted too, as it is where it is the default.
     """
 
     text: str
     low: float | None = None
     high: float | None = None
     choices: tuple[Any, ...] = ()
+    optional: bool = False
 
     @property
     def accepted(self) -> str:
@@ -38,7 +41,9 @@ class Setting:
         return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
 
     def accepts(self, value: Any) -> bool:
-        """Whether a value of the right type is in range and among the choices; NaN never is."""
+        """Whether a value of the right type is finite, in range and among the choices."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
         if self.choices and value not in self.choices:
             return False
         if self.low is None and self.high is None:
@@ -56,9 +61,10 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[Any, ...] = (),
+    optional: bool = False,
 ) -> V:
     """A dataclass field with its meaning and accepted values; arguments as in `Setting`."""
-    declared = Setting(text=text, low=low, high=high, choices=choices)
+    declared = Setting(text=text, low=low, high=high, choices=choices, optional=optional)
     # The type checker wants the field's type, a dataclass wants the field.
     made: V = field(default=default, metadata={_KEY: declared})
     return made
@@ -69,11 +75,14 @@ def settings_of(kind: type) -> dict[str, Setting]:
     return {item.name: item.metadata[_KEY] for item in fields(kind) if _KEY in item.metadata}
 
 
-def check(instance: Any) -> None:
+def check(instance: Any, prefix: str = "") -> None:
     """Checks type, range and choices of every declared setting; call it in `__post_init__`.
 
-    The type is that of the default; whole numbers pass for floats, and None where it is the
-    default.
+    The type is that of the default; whole numbers pass for floats.
+
+    Args:
+        instance: the dataclass.
+        prefix: what users write before its names, e.g. `optimizer.`.
 
     Raises:
         ValueError: one line that names setting, value and what is accepted.
@@ -81,15 +90,16 @@ def check(instance: Any) -> None:
     for item in fields(instance):
         declared = item.metadata.get(_KEY)
         value = getattr(instance, item.name)
-        if declared is None or (value is None and item.default is None):
+        if declared is None or (value is None and (item.default is None or declared.optional)):
             continue
         if not _has_type_of(value, item.default):
             kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
             hint = ", ".join(filter(None, [kind.get(type(item.default), ""), declared.accepted]))
-            raise ValueError(f"{item.name} is {value!r}; give {hint}")
+            raise ValueError(f"{prefix}{item.name} is {value!r}; give {hint}")
         if not declared.accepts(value):
             verb = "choose" if declared.choices else "give"
-            raise ValueError(f"{item.name} is {value!r}; {verb} {declared.accepted}")
+            accepted = declared.accepted or "a finite number"
+            raise ValueError(f"{prefix}{item.name} is {value!r}; {verb} {accepted}")
 
 
 def _has_type_of(value: Any, default: Any) -> bool:

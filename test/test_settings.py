@@ -51,6 +51,7 @@ def test_possible_values_pass(values: dict[str, Any]) -> None:
         ({"share": float("nan")}, "share is nan; give 0 to 1"),
         ({"share": 1.01}, "share is 1.01; give 0 to 1"),
         ({"rate": -1}, "rate is -1; give 0 or more"),
+        ({"rate": float("inf")}, "rate is inf; give 0 or more"),
         ({"rate": "fast"}, "rate is 'fast'; give a number, 0 or more"),
         ({"kind": "c"}, "kind is 'c'; choose one of a, b"),
         ({"loud": 1}, "loud is 1; give true or false"),

@@ -100,7 +100,9 @@ class Predictor:
             raise ValueError(f"precision is {precision!r}; choose fp32, fp16 or bf16")
         if precision == "fp16" and device.type == "cpu":
             raise ValueError("precision is 'fp16' on the CPU; choose fp32 or bf16")
+        # Images come with the channels last, and convolutions are faster if weights do too.
         self.model = model.to(device).eval()
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.info = info
         self.device = device
         self.precision: Precision = precision

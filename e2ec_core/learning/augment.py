@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,7 @@ from e2ec_core.geometry import (
     mask_to_polygons,
     signed_area,
 )
+from e2ec_core.settings import check, setting
 
 Image = NDArray[np.uint8]
 Affine = NDArray[np.float64]
@@ -39,48 +41,57 @@ _GREY = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How views are drawn.
+    """How views are drawn; the text of each field says what it does."""
 
-    Attributes:
-        size: (height, width) of a view, multiples of 32, input px.
-        base_side: an image's longer side is scaled to this before the random scale, px; None
-            keeps the image's own size.
-        scale: range of the random scale.
-        rotation: largest rotation, degrees.
-        flip: probability of a horizontal flip.
-        color: largest relative change of brightness, contrast and saturation.
-        blur: probability of a slight blur.
-        paste: largest number of objects pasted from other images.
-        min_visible: objects of which less than this share lies in the view are not learnt.
-        min_area: smallest area of an object that is learnt, square input px.
-        crops: `anywhere` lets views reach every part of the image; `published` draws their middle
-            near the image's, so that its sides are seldom or never seen, and draws the size of
-            the window instead of its inverse, the scale, uniformly.
-        colors: `tinted` also shifts the channels' balance; `published` changes brightness,
-            contrast and saturation in random order, then adds coloured light (PCA).
-    """
-
-    size: tuple[int, ...] = (448, 448)
-    base_side: int | None = 512
-    scale: tuple[float, ...] = (0.6, 1.6)
-    rotation: float = 8.0
-    flip: float = 0.5
-    color: float = 0.4
-    blur: float = 0.1
-    paste: int = 4
-    min_visible: float = 0.3
-    min_area: float = 80.0
-    crops: Literal["anywhere", "published"] = "anywhere"
-    colors: Literal["tinted", "published"] = "tinted"
+    size: tuple[int, ...] = setting(
+        (448, 448), "(height, width) of a view, multiples of 32, input px"
+    )
+    base_side: int | None = setting(
+        512,
+        "an image's longer side is scaled to this before the random scale, px; null keeps the "
+        "image's own size",
+        low=1,
+        optional=True,
+    )
+    scale: tuple[float, ...] = setting((0.6, 1.6), "range of the random scale")
+    rotation: float = setting(8.0, "largest rotation, degrees", low=0.0, high=180.0)
+    flip: float = setting(0.5, "probability of a horizontal flip", low=0.0, high=1.0)
+    color: float = setting(
+        0.4, "largest relative change of brightness, contrast and saturation", low=0.0, high=1.0
+    )
+    blur: float = setting(0.1, "probability of a slight blur", low=0.0, high=1.0)
+    paste: int = setting(4, "largest number of objects pasted from other images", low=0)
+    min_visible: float = setting(
+        0.3,
+        "objects of which less than this share lies in the view are not learnt",
+        low=0.0,
+        high=1.0,
+    )
+    min_area: float = setting(
+        80.0, "smallest area of an object that is learnt, square input px", low=0.0
+    )
+    crops: Literal["anywhere", "published"] = setting(
+        "anywhere",
+        "`anywhere` lets views reach every part of the image; `published` draws their middle near "
+        "the image's, so that its sides are seldom or never seen, and draws the size of the "
+        "window instead of its inverse, the scale, uniformly",
+        choices=("anywhere", "published"),
+    )
+    colors: Literal["tinted", "published"] = setting(
+        "tinted",
+        "`tinted` also shifts the channels' balance; `published` changes brightness, contrast and "
+        "saturation in random order, then adds coloured light (PCA)",
+        choices=("tinted", "published"),
+    )
 
     def __post_init__(self) -> None:
+        check(self, "augment.")
         if len(self.size) != 2 or any(side < 32 or side % 32 for side in self.size):
-            raise ValueError(f"size is {self.size}; give height and width, multiples of 32")
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale is {self.scale}; give (least, most), both above 0")
-        for name in ("flip", "blur", "min_visible"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment.{name} is {getattr(self, name)}; give 0 to 1")
+            raise ValueError(
+                f"augment.size is {self.size}; give height and width, multiples of 32"
+            )
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < math.inf:
+            raise ValueError(f"augment.scale is {self.scale}; give (least, most), both above 0")
 
     @property
     def trained_side(self) -> int:

@@ -99,7 +99,7 @@ class LossConfig:
     contour_iou: float = setting(1.0, "factor of 1 - IoU of the last contour", low=0.0)
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, "loss.")
 
     def last_stage_in(self, epoch: int) -> LastStageLoss:
         """Loss of the last evolutions in an epoch, counted from 0."""
@@ -140,11 +140,11 @@ class OptimizerConfig:
     )
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self, "optimizer.")
         if not self.lr > 0:
-            raise ValueError(f"lr is {self.lr}; give more than 0")
+            raise ValueError(f"optimizer.lr is {self.lr}; give more than 0")
         if self.ema >= 1:
-            raise ValueError(f"ema is {self.ema}; give 0 to below 1")
+            raise ValueError(f"optimizer.ema is {self.ema}; give 0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

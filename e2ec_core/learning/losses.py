@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from e2ec_core.settings import check, setting
+
 _POINTS_PER_EDGE = 10
 _INSTANCES_AT_ONCE = 128
 
@@ -202,11 +204,17 @@ def dynamic_matching_loss(
 class LossWeights:
     """Factors of the terms in the total loss; defaults as published (and in the paper)."""
 
-    heatmap: float = 1.0
-    initial: float = 0.1
-    coarse: float = 0.1
-    evolutions: float = 1.0
-    """Shared by all evolutions: each term counts `evolutions / number of evolutions`."""
+    heatmap: float = setting(1.0, "of the heatmap's loss", low=0.0)
+    initial: float = setting(0.1, "of the initial contour's loss", low=0.0)
+    coarse: float = setting(0.1, "of the coarse contour's loss", low=0.0)
+    evolutions: float = setting(
+        1.0,
+        "shared by all evolutions: each term counts `evolutions / number of evolutions`",
+        low=0.0,
+    )
+
+    def __post_init__(self) -> None:
+        check(self, "loss.weights.")
 
 
 class ContourLosses(NamedTuple):
