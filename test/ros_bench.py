@@ -125,7 +125,7 @@ class Bench:
         self.node.create_subscription(kind, topic, heard.append, qos)
         return heard
 
-    def call(self, kind: Any, name: str, request: object) -> Any:  # noqa: ANN401 - any service
+    def call(self, kind: Any, name: str, request: object) -> Any:
         """Calls a service and waits for its answer."""
         client: Any = self.node.create_client(kind, name)
         try:
