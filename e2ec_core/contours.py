@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from e2ec_core.geometry import contours_to_masks, paint_contours
+
 Stage = Literal["initial", "coarse", "final"]
 STAGES: tuple[Stage, ...] = ("initial", "coarse", "final")
 
@@ -72,3 +74,25 @@ class Contours:
             np.float32
         )
         return areas
+
+    def masks(self) -> NDArray[np.bool_]:
+        """The insides of the contours, bool [K, H, W], in their order.
+
+        A pixel is set if its centre lies inside. Contours that overlap share pixels. Where an
+        object has several contours, `masks[group].any(axis=0)` for each `group` of
+        `by_instance()` is the object's. K images: `label_image` is K times smaller.
+        """
+        return contours_to_masks(self.vertices, *self.image_size)
+
+    def label_image(self) -> NDArray[np.uint16]:
+        """Which instance is seen at every pixel, uint16 [H, W].
+
+        0 is background and i + 1 the instance at position i, for an object of several contours
+        the position of its first. Where contours overlap, the better instance is in front.
+        """
+        image = np.zeros(self.image_size, np.uint16)
+        labels = np.zeros(len(self), np.int64)
+        for group in self.by_instance():
+            labels[group] = group[0] + 1
+        paint_contours(image, list(self.vertices), labels.tolist())
+        return image

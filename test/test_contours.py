@@ -88,3 +88,45 @@ def test_contours_of_one_object_stay_together() -> None:
     assert [group.tolist() for group in grouped.by_instance()] == [[0, 2], [1]]
     assert [group.tolist() for group in grouped[1:].by_instance()] == [[0], [1]]
     assert replace(_empty(), instance_ids=np.zeros(0, np.int64)).by_instance() == []
+
+
+def test_a_mask_holds_the_pixels_whose_centres_lie_inside() -> None:
+    shifted = replace(_contours(), vertices=_contours().vertices + np.float32(0.5))
+    masks = shifted.masks()
+    assert masks.shape == (3, 100, 200)
+    assert masks.dtype == np.bool_
+    rows, columns = np.nonzero(masks[0])
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1, 20, 1, 10)
+    assert masks.sum(axis=(1, 2)).tolist() == [200, 100, 0]
+    assert _empty().masks().shape == (0, 1, 1)
+
+
+def test_better_instances_are_in_front_in_the_label_image() -> None:
+    contours = replace(_contours(), vertices=_contours().vertices + np.float32(0.5))
+    labels = contours.label_image()
+    assert (labels.shape, labels.dtype) == ((100, 200), np.uint16)
+    rectangle, triangle, _ = contours.masks()
+    assert (labels[rectangle] == 1).all()
+    assert (labels[triangle & ~rectangle] == 2).all()
+    assert not labels[~(triangle | rectangle)].any()
+    swapped = contours[[1, 0]].label_image()
+    assert (swapped[triangle] == 1).all()
+    assert (swapped[rectangle & ~triangle] == 2).all()
+    assert not _empty().label_image().any()
+
+
+def test_contours_of_one_object_have_one_label() -> None:
+    triangle = _contours().vertices[1] + np.float32(50.5)
+    vertices = np.stack(
+        [_contours().vertices[0] + np.float32(0.5), _contours().vertices[0], triangle]
+    )
+    grouped = replace(_contours(), vertices=vertices, instance_ids=np.array([7, 2, 7]))
+    labels, masks = grouped.label_image(), grouped.masks()
+    assert (labels[masks[0] | masks[2]] == 1).all()
+    assert (labels[masks[1] & ~masks[0]] == 2).all()
+
+
+def test_contours_that_leave_the_image_are_cut_at_its_edge() -> None:
+    small = replace(_contours(), image_size=(10, 8))
+    assert small.masks().shape == (3, 10, 8)
+    assert small.label_image()[:, :8].all()

@@ -6,8 +6,10 @@ from e2ec_core.geometry.keys import key_vertices
 from e2ec_core.geometry.masks import (
     clip_far,
     contour_to_mask,
+    contours_to_masks,
     contours_to_rle,
     mask_to_polygons,
+    paint_contours,
 )
 from e2ec_core.geometry.polygon import (
     Polygon,
@@ -30,6 +32,7 @@ __all__ = [
     "clip_far",
     "clip_polygon",
     "contour_to_mask",
+    "contours_to_masks",
     "contours_to_rle",
     "edge_lengths",
     "join_polygons",
@@ -37,6 +40,7 @@ __all__ = [
     "mask_to_polygons",
     "orient",
     "outer_polygons",
+    "paint_contours",
     "points_at",
     "resample_uniform",
     "sample_edges",

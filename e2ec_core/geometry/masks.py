@@ -7,6 +7,7 @@ instead; `contours_to_rle` adds the half pixel.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -31,11 +32,50 @@ def contour_to_mask(contour: ArrayLike, height: int, width: int) -> NDArray[np.u
     Returns:
         uint8 [height, width] of 0 and 1.
     """
+    mask = np.zeros((height, width), np.uint8)
+    rows, columns, inside = _filled_part(contour, height, width)
+    mask[rows, columns] = inside
+    return mask
+
+
+def contours_to_masks(contours: Iterable[ArrayLike], height: int, width: int) -> NDArray[np.bool_]:
+    """Masks of several contours, bool [K, height, width]; each as `contour_to_mask` makes it."""
+    parts = [_filled_part(contour, height, width) for contour in contours]
+    masks = np.zeros((len(parts), height, width), np.bool_)
+    for mask, (rows, columns, inside) in zip(masks, parts, strict=True):
+        mask[rows, columns] = inside
+    return masks
+
+
+def paint_contours(
+    image: NDArray[np.integer], contours: Sequence[ArrayLike], values: Sequence[int]
+) -> None:
+    """Writes a value into every pixel inside each contour, the first contour in front.
+
+    Args:
+        image: [H, W], changed in place.
+        contours: points (x, y) in image px, [P, 2] each.
+        values: one for each contour.
+    """
+    for contour, value in reversed(list(zip(contours, values, strict=True))):
+        rows, columns, inside = _filled_part(contour, *image.shape)
+        image[rows, columns][inside] = value
+
+
+def _filled_part(
+    contour: ArrayLike, height: int, width: int
+) -> tuple[slice, slice, NDArray[np.bool_]]:
+    """The smallest part of a contour's mask that holds all its pixels: rows, columns, bool."""
     x, row = _row_crossings(as_polygon(contour), height)
+    if not len(x):
+        return slice(0), slice(0), np.zeros((0, 0), np.bool_)
     column = np.clip(np.ceil(x), 0, width).astype(np.int64)
-    flips = np.bincount(row * (width + 1) + column, minlength=height * (width + 1))
-    flips = flips.reshape(height, width + 1)[:, :width].astype(np.uint8) & 1
-    return cast(NDArray[np.uint8], np.bitwise_xor.accumulate(flips, axis=1))
+    top, left, right = row.min(), column.min(), column.max()
+    shape = row.max() + 1 - top, right + 1 - left
+    index = (row - top) * shape[1] + column - left
+    flips = np.bincount(index, minlength=shape[0] * shape[1]).reshape(shape)[:, :-1] & 1
+    inside = np.bitwise_xor.accumulate(flips.astype(np.bool_), axis=1)
+    return slice(top, top + shape[0]), slice(left, right), inside
 
 
 def _row_crossings(points: Polygon, height: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

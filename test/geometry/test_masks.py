@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from e2ec_core.geometry import (
     Polygon,
     contour_to_mask,
+    contours_to_masks,
     contours_to_rle,
     mask_to_polygons,
+    paint_contours,
     signed_area,
 )
 
@@ -53,6 +55,36 @@ def test_every_pixel_belongs_to_exactly_one_of_two_neighbours() -> None:
     right = np.concatenate([seam, [[31, 30], [31, -1]]])
     both = contour_to_mask(left, 30, 31) + contour_to_mask(right, 30, 31)
     assert (both == 1).all()
+
+
+def _inside(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Even-odd rule for every pixel by itself: edges crossed on the way to the left."""
+    y, x = np.mgrid[:height, :width].reshape(2, -1, 1)
+    (x1, y1), (x2, y2) = points.T, np.roll(points, -1, axis=0).T
+    crossed = (y1 <= y) != (y2 <= y)
+    at = x1 + (y - y1) * (x2 - x1) / np.where(y1 == y2, 1, y2 - y1)
+    return ((crossed & (at <= x)).sum(axis=1) % 2 == 1).reshape(height, width)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(-20, 60, width=32)] * 2), min_size=0, max_size=12))
+def test_masks_equal_a_test_of_every_pixel(points: list[tuple[float, float]]) -> None:
+    contour = np.array(points).reshape(-1, 2)
+    expected = _inside(contour, 30, 40) if points else np.zeros((30, 40), bool)
+    different = contour_to_mask(contour, 30, 40) != expected
+    assert different.sum() <= 1  # a centre on the outline, but for rounding
+
+
+def test_the_first_painted_contour_is_in_front() -> None:
+    square = np.array([[0.5, 0.5], [0.5, 4.5], [4.5, 4.5], [4.5, 0.5]])
+    contours = [square, square + 2, square + 100]
+    image = np.full((9, 9), 255, np.uint8)
+    paint_contours(image, contours, [3, 0, 7])
+    masks = contours_to_masks(contours, 9, 9)
+    assert (image[masks[0]] == 3).all()
+    assert (image[masks[1] & ~masks[0]] == 0).all()
+    assert (image == 255).sum() == 81 - 16 - 12
+    assert masks.sum(axis=(1, 2)).tolist() == [16, 16, 0]
 
 
 @settings(max_examples=25, deadline=None)
