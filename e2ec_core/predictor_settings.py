@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from e2ec_core.contours import STAGES, Stage
 from e2ec_core.settings import check, setting
 
 MOST_INPUT_PX = 9_000_000
 """Most px of the network's input, about a 4K image; `e2ec_lite` needs 3 GB for it."""
+_SHOWN = 12  # class names in an error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,16 @@ class PredictorSettings:
         high=8192,
     )
 
+    classes: tuple[str, ...] = setting(
+        (), "Names of the classes to report, which share `max_instances` alone; empty: all."
+    )
+
     def __post_init__(self) -> None:
         check(self)
+        if not isinstance(self.classes, tuple) or not all(
+            isinstance(name, str) for name in self.classes
+        ):
+            raise ValueError(f"classes is {self.classes!r}; give a tuple of names, () for all")
         short, long = self.short_side, self.long_side
         if max(short, long) < 32:
             raise ValueError(
@@ -56,3 +67,32 @@ class PredictorSettings:
                 f"{short * max(short, long) / 1e6:.0f} million px or more; "
                 f"give sides with a product of at most {MOST_INPUT_PX / 1e6:.0f} million"
             )
+
+    def class_ids(self, known: Sequence[str]) -> tuple[int, ...]:
+        """Ids of the classes to report, empty for all.
+
+        Args:
+            known: the model's class names in the order of their ids.
+
+        Raises:
+            ValueError: a name is not among them; says the nearest that is.
+        """
+        for name in self.classes:
+            if name not in known:
+                hint = _nearest(name, known)
+                raise ValueError(f"classes names {name!r}, which the model does not know; {hint}")
+        return tuple(index for index, name in enumerate(known) if name in self.classes)
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The names in a text that separates them by commas; empty ones are left out."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    folded = {other.casefold(): other for other in reversed(known)}
+    alike = get_close_matches(name.casefold(), folded, 1)
+    if alike:
+        return f"did you mean {folded[alike[0]]!r}?"
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return f"it knows {', '.join(known[:_SHOWN])}{more}"

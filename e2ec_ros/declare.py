@@ -40,17 +40,25 @@ class DeclaredParameters(Generic[T]):
         node: the node that gets them.
         kind: a dataclass of `parameters.parameter` fields.
         state: which changes the node's state allows now: `live` ones while active, and so on.
+        check: raises ValueError for values that the node cannot take now, such as names that the
+            loaded model does not know.
 
     Attributes:
         value: the current snapshot; replaced as a whole after every accepted change.
         problems: parameter name to what was wrong with its start value.
     """
 
-    def __init__(self, node: Node, kind: type[T], state: Callable[[], Change]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        kind: type[T],
+        state: Callable[[], Change],
+        check: Callable[[T], object] = lambda _: None,
+    ) -> None:
         self.problems: dict[str, str] = {}
         self._fields = {spec.name: field for field, spec in specs(kind).items()}
         self._specs = {spec.name: spec for spec in specs(kind).values()}
-        self._state = state
+        self._state, self._check = state, check
         values = {field: self._declare(node, spec) for field, spec in specs(kind).items()}
         self._kind, self._values = kind, values
         try:
@@ -72,14 +80,14 @@ class DeclaredParameters(Generic[T]):
     def _declare(self, node: Node, spec: ParameterSpec) -> Value:
         # Declared without its range first: rclpy's own error names neither value nor fix.
         loose = ParameterDescriptor(dynamic_typing=True)
-        given: object = node.declare_parameter(spec.name, spec.default, loose).value
+        given: object = node.declare_parameter(spec.name, _for_ros(spec.default), loose).value
         node.undeclare_parameter(spec.name)
         try:
             value = spec.accept(given)
         except ValueError as error:
             self.problems[spec.name] = str(error)
             value = spec.default
-        node.declare_parameter(spec.name, value, descriptor(spec), ignore_override=True)
+        node.declare_parameter(spec.name, _for_ros(value), descriptor(spec), ignore_override=True)
         return value
 
     def _convert(self, changed: Sequence[Parameter[Any]]) -> list[Parameter[Any]]:
@@ -88,7 +96,8 @@ class DeclaredParameters(Generic[T]):
         for item in changed:
             if item.name in self._specs:
                 with suppress(ValueError):
-                    item = Parameter(item.name, value=self._specs[item.name].accept(item.value))
+                    value = self._specs[item.name].accept(item.value)
+                    item = Parameter(item.name, value=_for_ros(value))
             converted.append(item)
         return converted
 
@@ -97,7 +106,7 @@ class DeclaredParameters(Generic[T]):
             for item in changed:
                 if item.name in self._specs:  # others are ROS's own, such as use_sim_time
                     self._require_changeable(self._specs[item.name])
-            self._kind(**self._values_with(changed))
+            self._check(self._kind(**self._values_with(changed)))
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if not self._has_post_set:
@@ -125,6 +134,11 @@ class DeclaredParameters(Generic[T]):
         self.value = self._kind(**self._values)
         for name in (_TOGETHER, *(item.name for item in changed)):
             self.problems.pop(name, None)
+
+
+def _for_ros(value: Value) -> Value:
+    """The value as ROS keeps it: an empty list has no type there, one empty name has."""
+    return ("",) if value == () else value
 
 
 def _warn_of_unknown(node: Node, names: list[str]) -> None:

@@ -102,6 +102,10 @@ class Engine:
         pipeline = self._pipeline
         return self.worker.call(lambda: pipeline.segment(request.image, request.score_threshold))
 
+    def require_known_classes(self, parameters: NodeParameters) -> None:
+        """Raises ValueError for names of classes that the model does not have."""
+        parameters.predictor_settings().class_ids(self._model.class_names)
+
     def is_busy(self) -> bool:
         """Returns whether the inference thread works now."""
         return self.worker.work is not None

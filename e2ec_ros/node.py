@@ -57,7 +57,9 @@ class SegmentationNode(LifecycleNode):
         self.loading = False
         self._worker: InferenceWorker[Frame] | None = None
         self.input: ImageInput | None = None
-        self.declared = DeclaredParameters(self, NodeParameters, self._allowed_changes)
+        self.declared = DeclaredParameters(
+            self, NodeParameters, self._allowed_changes, self._require_known_classes
+        )
         for problem in self.declared.problems.values():
             self.get_logger().error(problem)
         # The service is made once, not in configure: rclpy crashes when it answers through a
@@ -218,6 +220,10 @@ class SegmentationNode(LifecycleNode):
         if self.engine is None:
             return "unconfigured"
         return "inactive" if self.input is None else "live"
+
+    def _require_known_classes(self, parameters: NodeParameters) -> None:
+        if self.engine is not None:
+            self.engine.require_known_classes(parameters)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
-from e2ec_core.predictor_settings import PredictorSettings
+from e2ec_core.predictor_settings import PredictorSettings, split_names
 from e2ec_core.settings import settings_of
 from e2ec_ros import value_range
 
 Change = Literal["live", "inactive", "unconfigured", "start"]
-Value = bool | int | float | str | tuple[float, ...]
-V = TypeVar("V", bool, int, float, str, tuple[float, ...])
+Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
+V = TypeVar("V", bool, int, float, str, tuple[float, ...], tuple[str, ...])
 
 # What a change needs, in the words of the refusal and of the README's table.
 CHANGE_HELP: dict[Change, str] = {
@@ -31,7 +31,7 @@ class ParameterSpec:
 
     Attributes:
         name: dotted ROS name.
-        default: its type is the parameter's type.
+        default: its type is the parameter's type; an empty tuple is a list of names.
         description: one sentence, with the unit.
         change: when it may be changed.
         reason: why not at any time; empty for `live`.
@@ -64,7 +64,8 @@ class ParameterSpec:
         """Checks a value that ROS gives.
 
         Args:
-            value: of any type. Integers are taken for floats (`1` in YAML), arrays for tuples.
+            value: of any type. Integers are taken for floats (`1` in YAML), arrays for tuples,
+                text for the names in it that commas separate.
 
         Returns:
             the value, of the type of the default.
@@ -87,6 +88,8 @@ class ParameterSpec:
 
     def _converted(self, value: object) -> Value:
         default = self.default
+        if default == ():
+            return self._names(value)
         if isinstance(default, tuple) and isinstance(value, (list, tuple, array.array)):
             if len(value) == len(default) and all(isinstance(v, (int, float)) for v in value):
                 return tuple(float(v) for v in value)
@@ -102,6 +105,17 @@ class ParameterSpec:
             kind = f"{len(default)} numbers"
         raise ValueError(
             f"parameter {self.name} is {value!r}, which is not {kind}; give e.g. {default!r}"
+        )
+
+    def _names(self, value: object) -> tuple[str, ...]:
+        given = split_names(value) if isinstance(value, str) else value
+        if not given:  # None: `[]` in YAML; b"": an empty list without a type
+            return ()
+        if isinstance(given, (list, tuple)) and all(isinstance(name, str) for name in given):
+            return tuple(name for name in given if name)
+        raise ValueError(
+            f"parameter {self.name} is {value!r}, which is not a list of names; "
+            "give e.g. ['car', 'person'], [] for all"
         )
 
 
@@ -192,6 +206,7 @@ class NodeParameters:
     score_threshold: float = shared(PredictorSettings, "score_threshold")
     max_instances: int = shared(PredictorSettings, "max_instances")
     nms_iou: float = shared(PredictorSettings, "nms_iou")
+    classes: tuple[str, ...] = shared(PredictorSettings, "classes")
     stage: str = shared(PredictorSettings, "stage")
     short_side: int = shared(PredictorSettings, "short_side")
     long_side: int = shared(PredictorSettings, "long_side")
@@ -392,7 +407,7 @@ def table(kind: type) -> str:
     """A Markdown table of the parameters of `kind`, for the README."""
     lines = ["| parameter | default | accepted | may change | meaning |", "|---|---|---|---|---|"]
     for spec in specs(kind).values():
-        default = f"`{spec.default!r}`" if spec.default != "" else "(empty)"
+        default = f"`{spec.default!r}`" if spec.default not in ("", ()) else "(empty)"
         change = CHANGE_HELP[spec.change] if spec.change == "live" else f"{spec.change} only"
         lines.append(
             f"| `{spec.name}` | {default} | {spec.range_text or 'any'} | {change} "

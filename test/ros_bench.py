@@ -147,7 +147,9 @@ class Bench:
         answer = self.call(GetState, f"{node}/get_state", GetState.Request())
         return str(answer.current_state.label)
 
-    def set(self, name: str, value: bool | int | float | str, node: str = "/e2ec") -> str:
+    def set(
+        self, name: str, value: bool | int | float | str | list[str], node: str = "/e2ec"
+    ) -> str:
         """Sets a parameter. Returns the reason of a refusal, empty when accepted."""
         message = Parameter(name, value=value).to_parameter_msg()
         request = SetParametersAtomically.Request(parameters=[message])

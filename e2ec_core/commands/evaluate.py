@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> int:
     line.add_settings(ModelOptions)
     line.add_settings(
         PredictorSettings,
-        skip=("stage", "nms_iou", "long_side"),
+        skip=("stage", "nms_iou", "long_side", "classes"),
         defaults={"score_threshold": 0.0, "max_instances": 100, "short_side": 0},
     )
     line.add("--nms_iou", type=float, help="1: none; default as published, 0.7 for COCO's weights")

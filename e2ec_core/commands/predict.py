@@ -20,8 +20,9 @@ from e2ec_core.commands.items import Found, Item, is_video, make_items
 from e2ec_core.commands.model_options import SCORE, ModelOptions
 from e2ec_core.commands.options import CommandLine
 from e2ec_core.commands.outputs import OVERWRITE, NotWritten, require_writable
-from e2ec_core.predictor_settings import PredictorSettings
+from e2ec_core.predictor_settings import PredictorSettings, split_names
 
+CLASSES = "names of the classes to draw, separated by commas; empty draws all"
 _NAMED = 5
 """Most files that the last line names."""
 
@@ -33,9 +34,11 @@ def main(words: Sequence[str]) -> int:
     line.add("--output", type=Path, default=Path("contours"), help="folder of the results")
     line.add("--overwrite", action="store_true", help=OVERWRITE)
     line.add_settings(ModelOptions)
-    line.add_settings(PredictorSettings)
+    line.add_settings(PredictorSettings, skip=("classes",))
+    line.add("--classes", type=str, default="", help=CLASSES)
     options = line.parse(words)
-    settings, model = line.build(PredictorSettings), line.build(ModelOptions)
+    model = line.build(ModelOptions)
+    settings = line.build(PredictorSettings, classes=split_names(options.classes))
     found = Found()
     for path in options.paths:
         found.add(path)

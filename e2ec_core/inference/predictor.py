@@ -19,6 +19,7 @@ from e2ec_core.config import LabelOrigin, PlacementRule
 from e2ec_core.contours import STAGES, Contours, Stage
 from e2ec_core.cpu_threads import warn_of_spinning
 from e2ec_core.device import choose_device
+from e2ec_core.inference.class_filter import only_classes
 from e2ec_core.inference.postprocess import distinct
 from e2ec_core.inference.preprocess import (
     Placement,
@@ -84,7 +85,10 @@ class Predictor:
         info: what its checkpoint says.
         device: where it runs.
         precision: arithmetic of the network; contours stay float32.
-        settings: thresholds and sizes.
+        settings: thresholds, sizes and classes.
+
+    Raises:
+        ValueError: the precision does not fit, or the model does not know a class.
     """
 
     def __init__(
@@ -108,6 +112,16 @@ class Predictor:
         self.precision: Precision = precision
         self.settings = settings or PredictorSettings()
 
+    @property
+    def settings(self) -> PredictorSettings:
+        """Thresholds, sizes and classes; setting it raises ValueError for an unknown class."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: PredictorSettings) -> None:
+        settings.class_ids(self.info.config.class_names)
+        self._settings = settings
+
     @classmethod
     def from_checkpoint(
         cls,
@@ -127,7 +141,7 @@ class Predictor:
 
         Raises:
             CheckpointError: the file is missing, broken or does not fit.
-            ValueError: no such device or precision.
+            ValueError: no such device, precision or class.
         """
         place = choose_device(device)
         if place.type == "cpu" and torch.get_num_threads() > 1:
@@ -167,7 +181,7 @@ class Predictor:
         prepared = self._clock()
         with torch.inference_mode(), self._arithmetic():
             features = self.model.detect(images)
-            found = self.model.propose(features, settings.max_instances)
+            found = self._propose(features, settings)
             grown = self.model.grow(features, found.seeds, settings.stage, clip=self.model.clip)
         inferred = self._clock()
         contours, _ = self._collect(
@@ -208,7 +222,7 @@ class Predictor:
         images, placement = self.prepare(image_rgb, settings)
         with torch.inference_mode(), self._arithmetic():
             features = self.model.detect(images)
-            found = self.model.propose(features, settings.max_instances)
+            found = self._propose(features, settings)
             grown = self.model.grow(features, found.seeds, clip=self.model.clip)
             given = self._grow_in_boxes(features, placement, boxes_xyxy)
         result = {}
@@ -219,6 +233,13 @@ class Predictor:
                 given[index],
             )
         return result
+
+    def _propose(self, features: Features, settings: PredictorSettings) -> Proposals:
+        """The instances of the classes asked for: others are out before the best K are chosen."""
+        class_ids = settings.class_ids(self.info.config.class_names)
+        if class_ids:
+            features = only_classes(features, class_ids)
+        return self.model.propose(features, settings.max_instances)
 
     def _grow_in_boxes(
         self, features: Features, placement: Placement, boxes_xyxy: NDArray[np.float64]

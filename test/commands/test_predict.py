@@ -60,6 +60,7 @@ def test_a_photograph_gives_a_picture_and_a_line(
         (["--device", "tpu"], "device is 'tpu'"),
         (["--stage", "last"], "stage is 'last'; choose one of 'initial', 'coarse', 'final'"),
         (["--precision", "fp8"], "precision is 'fp8'; choose one of 'fp32', 'fp16', 'bf16'"),
+        (["--classes", "cat,persn"], "does not know; did you mean 'person'?"),
         (["--treshold", "0.3"], "unknown setting 'treshold'; did you mean 'score_threshold'?"),
         (["--output", "notes.md"], "folder 'notes.md' cannot be made: File exists"),
     ],
@@ -79,6 +80,18 @@ def test_a_wrong_option_is_said_in_one_line(
     assert reply.error.startswith("predict: ")
     assert message in reply.error
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_only_the_classes_asked_for_are_drawn(
+    e2ec: Callable, portrait: Path, tmp_path: Path
+) -> None:
+    found = []
+    for number, classes in enumerate(("person", "cat, traffic light", "")):
+        words = ("--output", tmp_path / str(number), "--device=cpu", "--classes", classes)
+        found.append(e2ec("predict", portrait, *words).out)
+    assert "person" in found[0]
+    assert "nothing found" in found[1]
+    assert "person" in found[2]
 
 
 def test_bad_files_cost_themselves_alone(e2ec: Callable, portrait: Path, tmp_path: Path) -> None:

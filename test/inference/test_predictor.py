@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,48 @@ def test_the_same_image_gives_the_same_contours(predictor: Predictor, street: np
     second = predictor(street).contours
     np.testing.assert_array_equal(first.vertices, second.vertices)
     np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def test_only_the_classes_asked_for_are_found_and_none_takes_their_place(
+    predictor: Predictor, kitti: np.ndarray
+) -> None:
+    low = replace(SETTINGS, score_threshold=0.02, max_instances=100, nms_iou=1.0)
+    predictor.settings = low
+    found, names = predictor(kitti).contours, predictor.info.config.class_names
+    rare = found.class_ids[-1]  # of the weakest instance
+    expected = found[found.class_ids == rare]
+    assert expected.scores[0] < found.scores[0]
+    predictor.settings = replace(low, classes=(names[rare],), max_instances=1)
+    alone = predictor(kitti).contours
+    np.testing.assert_array_equal(alone.class_ids, [rare])
+    np.testing.assert_allclose(alone.vertices, expected.vertices[:1], atol=0.05)
+    np.testing.assert_allclose(alone.scores, expected.scores[:1], atol=1e-5)
+    predictor.settings = replace(low, classes=names)
+    np.testing.assert_array_equal(predictor(kitti).contours.scores, found.scores)
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (("caar",), "classes names 'caar', which the model does not know; did you mean 'car'?"),
+        (("car", "Traffic Light"), "did you mean 'traffic light'?"),
+        (("qqq",), "it knows person, bicycle, car, motorcycle"),
+    ],
+)
+def test_an_unknown_class_is_refused_with_the_nearest_one(
+    predictor: Predictor, weights: Path, classes: tuple[str, ...], words: str
+) -> None:
+    wrong = replace(SETTINGS, classes=classes)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        predictor.settings = wrong
+    assert predictor.settings == SETTINGS
+    with pytest.raises(ValueError, match=re.escape(words)):
+        Predictor.from_checkpoint(weights, device="cpu", settings=wrong)
+
+
+def test_classes_are_a_tuple_of_names() -> None:
+    with pytest.raises(ValueError, match="classes is 'car'; give a tuple of names"):
+        PredictorSettings(classes="car")  # type: ignore[arg-type]
 
 
 def test_the_image_is_not_changed_and_may_be_a_view(

@@ -46,7 +46,10 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 def test_the_yaml_file_holds_all_parameters_at_their_defaults(repo_dir: Path) -> None:
     content = yaml.safe_load((repo_dir / "config/e2ec.yaml").read_text())
     written = dict(flat(content["/**"]["ros__parameters"]))
-    assert written == {spec.name: spec.default for spec in specs(NodeParameters).values()}
+    defaults = {spec.name: spec for spec in specs(NodeParameters).values()}
+    assert list(written) == list(defaults)
+    for name, value in written.items():
+        assert defaults[name].accept(value) == defaults[name].default, name
 
 
 def test_the_readme_table_is_printed_without_ros() -> None:
@@ -71,6 +74,7 @@ def test_the_readme_table_is_printed_without_ros() -> None:
         ("stage", "finale", "'finale'; give one of initial, coarse, final"),
         ("overlay_labels", 1, "not of type bool"),
         ("weights", None, "not of type str"),
+        ("classes", [1, 2], "classes is [1, 2], which is not a list of names; give e.g. ['car'"),
         ("input_range", "0..99999", "input.range is '0..99999'; give full, auto or LOW..HIGH"),
     ],
 )
@@ -86,3 +90,12 @@ def test_whole_numbers_pass_for_numbers() -> None:
     assert spec.accept(array.array("d", [1, 2, 3, 4])) == (1.0, 2.0, 3.0, 4.0)
     with pytest.raises(ValueError, match="not 4 numbers"):
         spec.accept([1.0, 2.0])
+
+
+def test_names_come_as_lists_or_separated_by_commas() -> None:
+    spec = specs(NodeParameters)["classes"]
+    both = ("car", "traffic light")
+    for value in (list(both), both, "car, traffic light", "car,traffic light,"):
+        assert spec.accept(value) == both
+    for nothing in ([], (), [""], "", None, b"", array.array("d")):
+        assert spec.accept(nothing) == ()
