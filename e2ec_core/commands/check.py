@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.learning.config import DataConfig, TrainConfig
 from e2ec_core.learning.samples import Samples
-from e2ec_core.learning.source import load_data
+from e2ec_core.learning.source import open_data
 from e2ec_core.learning.training_views import TrainingViews, ViewKey
 
 
@@ -57,7 +58,13 @@ def main(words: Sequence[str]) -> int:
         sources = [*given.train, *([given.validation] if given.validation else [])]
     else:
         sources = [given]
+    if options.count < 1:
+        raise ValueError(f"count is {options.count}; give 1 or more")
     checked = [_check(source, number, run, options) for number, source in enumerate(sources)]
+    if run and any(health.usable for health in checked[: len(run.train)]):
+        # As in training, images without objects may stand beside others.
+        background = [h for h in checked[: len(run.train)] if h.images and not h.problems.losses]
+        checked = [health for health in checked if health.usable or health not in background]
     return max(2 if not health.usable else int(not health.sound) for health in checked)
 
 
@@ -68,9 +75,14 @@ def _check(source: DataConfig, number: int, run: TrainConfig | None, options: An
         names = CLASS_NAMES[source.format]
     # All images, also those held out, and without stopping at the first missing file.
     lenient = dataclasses.replace(source, missing_images="skip", hold_out=0)
-    data = load_data(lenient, names, held_out=False)
+    data = open_data(lenient, names, held_out=False)
     health = check_dataset(data, read_images=options.read_images)
     print(f"# {source.annotations} ({source.format})\n\n{health_report(health)}\n", flush=True)
+    if not health.usable:
+        try:
+            data.require_objects(source.annotations)
+        except ValueError as error:
+            print(f"check: {error}", file=sys.stderr)
     if options.write_coco:
         write_file(options.write_coco, json.dumps(ground_truth(data)).encode())
     if options.pictures and health.usable:

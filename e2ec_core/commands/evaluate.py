@@ -3,6 +3,8 @@
 e2ec evaluate --annotations instances.json --images folder [--split-file splits.json
 --split val2017] or --config run.yaml (its validation set) writes a table to the screen and, with
 --output, JSON beside it. --format and --protocol are coco, kins, sbd or cityscapes.
+
+Exit status: 0 all was measured; 1 images were left out; 2 nothing could be measured.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from e2ec_core.commands.data_options import USAGE, add_data_options, read_data_options
+from e2ec_core.commands.failures import left_out
 from e2ec_core.commands.loading import load_predictor
 from e2ec_core.commands.model_options import SCORE, ModelOptions
 from e2ec_core.commands.options import CommandLine
@@ -28,7 +31,7 @@ from e2ec_core.evaluation import SUBSETS
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings
 from e2ec_core.evaluation.report import stage_table
-from e2ec_core.evaluation.run import StageScores, evaluate_stages
+from e2ec_core.evaluation.run import Evaluation, StageScores, evaluate_stages
 from e2ec_core.inference import Predictor
 from e2ec_core.inference.postprocess import PUBLISHED_NMS_IOU
 from e2ec_core.learning.config import DataConfig, TrainConfig
@@ -60,6 +63,8 @@ def main(words: Sequence[str]) -> int:
     line.add("--output", type=Path, help="JSON file to write")
     line.add("--overwrite", action="store_true", help=OVERWRITE)
     options = line.parse(words)
+    if options.score_digits is not None and options.score_digits < 0:
+        raise ValueError(f"score_digits is {options.score_digits}; give 0 or more")
     source, side = _source(read_data_options(line, options))
     if options.output:
         inputs = [source.annotations, options.weights, options.config]
@@ -77,7 +82,8 @@ def main(words: Sequence[str]) -> int:
     )
     predictor = load_predictor(line.build(ModelOptions), settings)
     predictor.settings = _as_published(settings, predictor.info.config.placement, options)
-    scores = measure(predictor, source, rules)
+    measured, lost = measure(predictor, source, rules)
+    scores = measured.stages
     precision = [row.precision for row in scores]
     print(stage_table([row.stage for row in scores], precision, rules.protocol))
     if rules.protocol == "coco":
@@ -85,7 +91,9 @@ def main(words: Sequence[str]) -> int:
     if options.output:
         rows = _without_nan([dataclasses.asdict(row) for row in scores])
         write_file(options.output, (json.dumps(rows, indent=1) + "\n").encode())
-    return 0
+    if measured.left_out:
+        print(f"evaluate: {left_out(measured.left_out, measured.images)}", file=sys.stderr)
+    return int(lost or bool(measured.left_out))
 
 
 def _as_published(
@@ -112,13 +120,13 @@ def _source(given: TrainConfig | DataConfig) -> tuple[DataConfig, int]:
 
 def measure(
     predictor: Predictor, source: DataConfig, rules: ProtocolSettings
-) -> list[StageScores]:
-    """Measures every stage on one set of labelled images."""
+) -> tuple[Evaluation, bool]:
+    """Measures every stage on one set; also says whether images were left out of it."""
     names = predictor.info.config.class_names
     data = load_data(source, names, held_out=source.hold_out > 0)
     for line in data.report():
         print(f"labels: {line}", file=sys.stderr)
-    return evaluate_stages(
+    measured = evaluate_stages(
         predictor,
         data,
         ground_truth(data),
@@ -127,6 +135,7 @@ def measure(
         protocol=rules,
         annotations=Path(source.annotations),
     )
+    return measured, data.problems.lost_images > 0
 
 
 def _without_nan(value: Any) -> Any:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
+
+_NAMED = 5
+"""Most files that the last line of a command names."""
 
 # Package on PyPI by module, where it is an extra or has another name.
 _PACKAGES = {
@@ -34,6 +38,12 @@ def reason(error: BaseException) -> str | None:
     if isinstance(error, (ValueError, OSError)) or type(error).__module__ == "cv2":
         return " ".join(str(error).split()) or type(error).__name__
     return None
+
+
+def left_out(names: Sequence[str], total: int) -> str:
+    """Counts what was left out, and names the first few."""
+    more = ", ..." if len(names) > _NAMED else ""
+    return f"{len(names)} of {total} left out: {', '.join(names[:_NAMED])}{more}"
 
 
 def _place(error: OSError) -> str:

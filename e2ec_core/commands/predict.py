@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from e2ec_core.commands.failures import reason
+from e2ec_core.commands.failures import left_out, reason
 from e2ec_core.commands.items import Found, Item, is_video, make_items
 from e2ec_core.commands.model_options import SCORE, ModelOptions
 from e2ec_core.commands.options import CommandLine
@@ -23,9 +23,6 @@ from e2ec_core.commands.outputs import OVERWRITE, NotWritten, require_writable
 from e2ec_core.predictor_settings import PredictorSettings, split_names
 
 CLASSES = "names of the classes to draw, separated by commas; empty draws all"
-_NAMED = 5
-"""Most files that the last line names."""
-
 
 def main(words: Sequence[str]) -> int:
     """Draws all files; returns the exit status."""
@@ -51,8 +48,7 @@ def main(words: Sequence[str]) -> int:
     if items:
         failed += [repr(str(item.path)) for item in draw_all(items, model, settings)]
     if failed:
-        names = ", ".join(failed[:_NAMED]) + (", ..." if len(failed) > _NAMED else "")
-        _complain(f"{len(failed)} of {len(items) + len(found.faults)} left out: {names}")
+        _complain(left_out(failed, len(items) + len(found.faults)))
     return 1 if failed else 0
 
 

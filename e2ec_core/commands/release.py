@@ -34,12 +34,10 @@ def main(words: Sequence[str]) -> int:
     require_writable(options.destination, overwrite=options.overwrite, inputs=inputs)
     info, state = read_checkpoint(options.source)
     card = _read_mapping(options.card)
-    rows = json.loads(options.evaluation.read_text())
+    numbers = _read_evaluation(options.evaluation)
     model = build_model(info.config)
     load_state(model, state, str(options.source))
-    save_checkpoint(
-        options.destination, model, info.config, card=card | {"measured": measured(rows)}
-    )
+    save_checkpoint(options.destination, model, info.config, card=card | {"measured": numbers})
     size = options.destination.stat().st_size
     parameters = sum(value.numel() for value in model.parameters())
     print(f"wrote {options.destination}: {parameters:,} parameters, {size / 1e6:.1f} MB")
@@ -53,7 +51,17 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         raise ValueError(f"card {str(path)!r} is not YAML: {error}") from error
     if not isinstance(card, dict):
         raise ValueError(f"card {str(path)!r} must be a mapping of texts")
-    return card
+    known: dict[str, Any] = json.loads(json.dumps(card, default=str))  # dates become texts
+    return known
+
+
+def _read_evaluation(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        return measured(json.loads(path.read_text()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"evaluation {str(path)!r} is not what `e2ec evaluate --output` writes: {error!r}"
+        ) from error
 
 
 def measured(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from e2ec_core.commands.launch import launch
 from e2ec_core.commands.options import CommandLine
+from e2ec_core.commands.outputs import require_writable
 from e2ec_core.learning.config import TrainConfig
 
 
@@ -33,7 +34,18 @@ def main(words: Sequence[str]) -> int:
         raise ValueError(f"processes is {options.processes}; give 1 or more")
     if options.processes > 1 and "WORLD_SIZE" not in os.environ:
         return launch(options.processes, ["train", *words])
+    if not options.resume:
+        labels = (source.annotations for source in config.train)
+        keep_inputs(config, [*map(str, options.config), *labels, config.start or ""])
     return train(config, resume=options.resume, overwrite=options.overwrite)
+
+
+def keep_inputs(config: TrainConfig, inputs: Sequence[str]) -> None:
+    """Refuses a run that would replace what it is made from."""
+    from e2ec_core.learning.run_folder import RunFolder
+
+    replaced = [path for path in RunFolder(config, writes=False).files if path.is_file()]
+    require_writable(*replaced, overwrite=True, inputs=inputs)
 
 
 def train(config: TrainConfig, *, resume: bool, overwrite: bool) -> int:
@@ -44,6 +56,7 @@ def train(config: TrainConfig, *, resume: bool, overwrite: bool) -> int:
 
     try:
         trainer = Trainer(config, resume=resume, overwrite=overwrite)
+        before = trainer.step
         trainer.run()
     except NonFiniteLoss as error:
         raise ValueError(str(error)) from error
@@ -56,6 +69,8 @@ def train(config: TrainConfig, *, resume: bool, overwrite: bool) -> int:
         return 130
     finally:
         part_processes()
+    if trainer.process.is_first and trainer.step == before:
+        print(f"train: the run has {trainer.progress.epoch} epochs already; give more to go on")
     if trainer.process.is_first:
         print(f"weights: {trainer.folder.weights}")
     return 0

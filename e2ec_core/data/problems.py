@@ -45,6 +45,8 @@ TINY = "polygon within one px at the corner, as if in 0..1"
 BOX = "bbox that does not fit its outline"
 INSIDE_OTHER = "polygon inside another of its object"
 
+_LOST_IMAGES = (MISSING_IMAGE, NO_ID, UNREADABLE, TRUNCATED, OTHER_SIZE, AMBIGUOUS_FILE)
+
 HANDLING: Mapping[str, Handling] = MappingProxyType(
     {
         NO_SEGMENTATION: "left out",
@@ -112,6 +114,11 @@ class Problems(Counter[str]):
         """How many labels or images are lost, other than those that nobody asked for."""
         lost = {kind for kind, handling in HANDLING.items() if handling == "left out"}
         return sum(self[kind] for kind in lost - {OTHER_CLASS})
+
+    @property
+    def lost_images(self) -> int:
+        """How many images are left out."""
+        return sum(self[kind] for kind in _LOST_IMAGES)
 
     def summary(self) -> list[str]:
         """One line for each kind: how often, what is done, and where first."""

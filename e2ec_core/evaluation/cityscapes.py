@@ -51,6 +51,10 @@ class CityscapesEvaluator:
         self._folder = TemporaryDirectory(prefix="e2ec_cityscapes_")
         self._lines: dict[int, list[str]] = {image_id: [] for image_id in self._truth}
 
+    def leave_out(self, image_id: int) -> None:
+        """Measures without an image, e.g. one whose file cannot be read."""
+        self._lines.pop(image_id, None)
+
     def process(
         self, image_id: int, contours: Contours, boxes_xyxy: ArrayLike | None = None
     ) -> None:
@@ -103,6 +107,8 @@ class CityscapesEvaluator:
         settings.gtInstancesFile = str(root / "gtInstances.json")
         predictions, truths = [], []
         for image_id, path in self._truth.items():
+            if image_id not in self._lines:
+                continue
             stem = path.name.removesuffix(IDS_SUFFIX)
             text = root / f"{stem}_{image_id}.txt"
             text.write_text("".join(line + "\n" for line in self._lines[image_id]))

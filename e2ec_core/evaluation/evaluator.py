@@ -78,6 +78,11 @@ class CocoEvaluator:
         """Forgets all predictions."""
         self._results: list[dict[str, Any]] = []
         self._processed: set[int] = set()
+        self._left_out: set[int] = set()
+
+    def leave_out(self, image_id: int) -> None:
+        """Measures without an image, e.g. one whose file cannot be read."""
+        self._left_out.add(image_id)
 
     def process(
         self, image_id: int, contours: Contours, boxes_xyxy: ArrayLike | None = None
@@ -163,7 +168,7 @@ class CocoEvaluator:
     def _image_ids(self) -> list[int]:
         if self._images == "detected":
             return sorted({result["image_id"] for result in self._results})
-        return sorted(image["id"] for image in self._ground_truth["images"])
+        return sorted({image["id"] for image in self._ground_truth["images"]} - self._left_out)
 
     def _rounded(self, score: float) -> float:
         return score if self._score_digits is None else round(score, self._score_digits)

@@ -25,6 +25,9 @@ class Evaluator(Protocol):
     ) -> None:
         """Adds the predictions of one image."""
 
+    def leave_out(self, image_id: int) -> None:
+        """Measures without an image, e.g. one whose file cannot be read."""
+
     def evaluate(self) -> dict[str, float]:
         """The numbers, in 0..1."""
 
@@ -75,6 +78,10 @@ class ContourBoxes:
         """Adds the predictions of one image, without the detector's boxes."""
         self._evaluator.process(image_id, contours)
 
+    def leave_out(self, image_id: int) -> None:
+        """As the evaluator inside."""
+        self._evaluator.leave_out(image_id)
+
     def evaluate(self) -> dict[str, float]:
         """As the evaluator inside."""
         return self._evaluator.evaluate()
@@ -92,6 +99,11 @@ class Together:
         """Adds the predictions of one image to each."""
         for evaluator in self._evaluators:
             evaluator.process(image_id, contours, boxes_xyxy)
+
+    def leave_out(self, image_id: int) -> None:
+        """Measures without an image in each."""
+        for evaluator in self._evaluators:
+            evaluator.leave_out(image_id)
 
     def evaluate(self) -> dict[str, float]:
         """All their numbers."""

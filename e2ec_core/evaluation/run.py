@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from e2ec_core.evaluation.contour_iou import Rle, contour_ious
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.geometry import clip_far
 from e2ec_core.inference.predictor import Predictor
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,20 @@ class StageScores:
     given_boxes_iou: dict[str, float]
 
 
+class Evaluation(NamedTuple):
+    """What was measured.
+
+    Attributes:
+        stages: in order.
+        images: number of images, those left out too.
+        left_out: files of images that could not be read; they count nowhere.
+    """
+
+    stages: list[StageScores]
+    images: int
+    left_out: list[str]
+
+
 def evaluate_stages(
     predictor: Predictor,
     data: CocoDataset,
@@ -45,7 +62,7 @@ def evaluate_stages(
     progress: Iterable[LabelledImage] | None = None,
     protocol: ProtocolSettings | None = None,
     annotations: Path | None = None,
-) -> list[StageScores]:
+) -> Evaluation:
     """Measures every stage of a model on the same detections.
 
     Args:
@@ -56,6 +73,9 @@ def evaluate_stages(
         progress: the same images wrapped in a progress bar.
         protocol: whose rules; default COCO's.
         annotations: folder of the labels, which Cityscapes' rules read themselves.
+
+    Raises:
+        ValueError: no image can be read.
     """
     rules = protocol or ProtocolSettings()
     stages = predictor.stage_names
@@ -65,8 +85,16 @@ def evaluate_stages(
         for stage in stages
     }
     ious: dict[str, list[tuple[int, float]]] = {stage: [] for stage in stages}
+    left_out: list[str] = []
     for image in progress or data.images:
-        pixels = image.read()
+        try:
+            pixels = image.read()
+        except (ValueError, OSError) as error:
+            _LOG.warning("left out: %s", error)
+            left_out.append(str(image.path))
+            for evaluator in evaluators.values():
+                evaluator.leave_out(image.image_id)
+            continue
         labelled = [i for i in image.instances if not i.crowd]
         masks = [_rle(i.parts, image) for i in labelled]
         boxes = np.array([i.box_xyxy for i in labelled])
@@ -74,8 +102,10 @@ def evaluate_stages(
             evaluators[stage].process(image.image_id, found.contours, found.boxes_xyxy)
             values = contour_ious(found.given, masks)
             ious[stage] += zip((i.class_id for i in labelled), values, strict=True)
+    if len(left_out) == len(data.images):
+        raise ValueError(f"none of the {len(left_out)} images can be read, e.g. {left_out[0]!r}")
     wanted = {"all": names} | groups
-    return [
+    scores = [
         StageScores(
             stage=stage,
             precision=evaluators[stage].evaluate(),
@@ -86,6 +116,7 @@ def evaluate_stages(
         )
         for stage in stages
     ]
+    return Evaluation(scores, len(data.images), left_out)
 
 
 def _rle(parts: tuple[NDArray[np.float64], ...], image: LabelledImage) -> Rle:

@@ -102,11 +102,16 @@ def load_batches(
         worker_init_fn=_leave_signals_to_the_trainer,
         generator=torch.Generator().manual_seed(0),  # leaves the global one alone
     )
+    batches = iter(loader)
     try:
-        yield from loader
+        yield from batches
     except (ValueError, OSError) as error:  # a worker's comes with its whole trace
         *_, reason = str(error).strip().splitlines()
         raise ValueError(reason.removeprefix("ValueError: ")) from None
+    finally:
+        # The trace of an error would keep the workers, for which the process waits at its end.
+        if end_workers := getattr(batches, "_shutdown_workers", None):
+            end_workers()
 
 
 def describe_killed_worker(error: RuntimeError, config: TrainConfig) -> str | None:

@@ -37,9 +37,16 @@ class NonFiniteLoss(RuntimeError):
 
 
 class StepResult(NamedTuple):
-    """Terms of the loss over the batches of all processes, and whether one of them shall stop."""
+    """What a step did, over the batches of all processes.
+
+    Attributes:
+        terms: of the loss.
+        objects: contours that it learnt from.
+        stop: whether one of the processes shall stop.
+    """
 
     terms: dict[str, float]
+    objects: float
     stop: bool
 
 
@@ -119,7 +126,8 @@ class OptimizerStep:
             [torch.stack([t.float() for t in terms.values()]) for terms in losses]
         )
         told = torch.cat([values.flatten(), values.new_full((1,), float(stop()))])
-        *read, stops, length = torch.cat([self.process.sum(told), norm.view(1)]).tolist()
+        more = [norm.view(1), counts.instances.view(1)]
+        *read, stops, length, objects = torch.cat([self.process.sum(told), *more]).tolist()
         sums = {name: sum(read[i :: len(names)], 0.0) for i, name in enumerate(names)}
         if not math.isfinite(sums["total"]):
             self._refuse("loss", parts, sums)
@@ -130,7 +138,7 @@ class OptimizerStep:
         self.scaler.update()
         if self.average:
             self.average.update(self.model)
-        return StepResult(sums, stop=stops > 0)
+        return StepResult(sums, objects, stop=stops > 0)
 
     def _count(self, parts: Sequence[Samples]) -> Counts:
         counts = [batch_counts(part) for part in parts]

@@ -46,6 +46,12 @@ class RunFolder:
         self._board: Any = None
 
     @property
+    def files(self) -> list[Path]:
+        """The files that a run replaces."""
+        names = ("last.pt", "metrics.jsonl", self._weights().name, self._weights(best=True).name)
+        return [self.path / name for name in (*names, "config.yaml")]
+
+    @property
     def weights(self) -> Path:
         """File of the last weights."""
         return self._weights()
@@ -57,10 +63,9 @@ class RunFolder:
         """Keeps a new run from writing over another one.
 
         Raises:
-            ValueError: the folder holds a state, weights or metrics of a run.
+            ValueError: the folder holds a file of a run.
         """
-        names = ("last.pt", "metrics.jsonl", self._weights().name, self._weights(best=True).name)
-        for path in (self.path / name for name in names):
+        for path in self.files:
             if path.is_file() and path.stat().st_size:
                 raise ValueError(
                     f"{str(self.path)!r} holds a run ({path.name}): go on with --resume, replace "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from e2ec_core.config import to_dict
@@ -40,13 +41,15 @@ def data_digest(datasets: Sequence[CocoDataset]) -> str:
     return digest.hexdigest()
 
 
-def refuse_another_run(state: dict[str, Any], config: TrainConfig, digest: str = "") -> None:
+def refuse_another_run(
+    state: dict[str, Any], config: TrainConfig, digests: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Makes sure that a state was saved by a run.
 
     Args:
         state: as it was saved.
         config: the run that wants to go on.
-        digest: of its data; empty does not compare them.
+        digests: of its data, by `training` and `validation`; what is absent is not compared.
 
     Raises:
         ValueError: it was saved by another run; all differences are named.
@@ -59,8 +62,12 @@ def refuse_another_run(state: dict[str, Any], config: TrainConfig, digest: str =
         for name in dict.fromkeys([*saved, *wanted])
         if saved.get(name) != wanted.get(name)
     ]
-    if digest and state.get("data") != digest:
-        differences.append("images or labels of the training data are others")
+    saved_digests = state.get("data", {})
+    differences += [
+        f"images or labels of the {name} data are others"
+        for name, digest in digests.items()
+        if saved_digests.get(name, digest) != digest
+    ]
     if differences:
         raise ValueError(
             f"this is not the run that is resumed: {'; '.join(differences)}; set them as they "

@@ -37,7 +37,7 @@ def load_data(
         ValueError: the labels cannot be read; the split is not in the split file; image files are
             missing and `missing_images` is `error`; or no image has a usable object.
     """
-    data = _open(config, class_names, held_out=held_out)
+    data = open_data(config, class_names, held_out=held_out)
     data.require_objects(config.annotations)
     return data
 
@@ -50,7 +50,7 @@ def read_training_data(config: TrainConfig) -> list[CocoDataset]:
     Raises:
         ValueError: as `load_data`.
     """
-    sets = [_open(source, config.model.class_names, held_out=False) for source in config.train]
+    sets = [open_data(source, config.model.class_names, held_out=False) for source in config.train]
     if os.environ.get("RANK", "0") == "0":
         for source, data in zip(config.train, sets, strict=True):
             report(data, source.annotations)
@@ -66,7 +66,10 @@ def report(data: CocoDataset, source: str) -> None:
         _log.warning("%s: %s", source, line)
 
 
-def _open(config: DataConfig, class_names: Sequence[str] | None, *, held_out: bool) -> CocoDataset:
+def open_data(
+    config: DataConfig, class_names: Sequence[str] | None, *, held_out: bool
+) -> CocoDataset:
+    """As `load_data`, also where no image has a usable object."""
     names = split_names(config)
     data = remember(
         lambda: _read(config, class_names, names),

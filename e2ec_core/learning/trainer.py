@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from e2ec_core.config import to_dict
 from e2ec_core.learning.batch_loader import (
+    RunBatches,
     describe_killed_worker,
     load_batches,
-    steps_per_epoch,
 )
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import join_processes, synchronise_norms
@@ -49,6 +49,7 @@ class RunProgress:
             validation.
         seconds: spent on the present epoch.
         sums: of the loss terms over the present epoch's steps.
+        objects: contours that were learnt from, of all processes.
     """
 
     epoch: int = 0
@@ -57,6 +58,7 @@ class RunProgress:
     best: float | None = None
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
+    objects: float = 0.0
 
 
 class Trainer:
@@ -95,13 +97,15 @@ class Trainer:
         self.model.detector.requires_grad_(not config.freeze_detector)
         synchronise_norms(self.model, self.process)
         datasets = read_training_data(config)
-        self.digest = data_digest(datasets)
+        self.digest = {"training": data_digest(datasets)}
         self.views = TrainingViews(datasets, config)
         self.validation: Validation | None = None
         if config.validation and self.process.is_first:  # early, so that errors come early
             self.validation = Validation(config, self.process)
+            self.digest["validation"] = data_digest([self.validation.data])
         self.stepper = OptimizerStep(self.model, config, self.process)
-        self.steps_per_epoch = steps_per_epoch(len(self.views), config.batch_size)
+        # Made here too, so that a batch that cannot be cut is refused before anything is written.
+        self.steps_per_epoch = RunBatches(len(self.views), config, self.process, 0).steps_per_epoch
         self.progress = RunProgress()
         if state:
             refuse_another_run(state, config, self.digest)
@@ -167,6 +171,7 @@ class Trainer:
             parts = [next(batches).to(self.process.device) for _ in range(config.accumulate)]
             result = self._take_step(parts)
             progress.position += 1
+            progress.objects += result.objects
             progress.seconds = time.monotonic() - started
             for name, value in result.terms.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
@@ -200,6 +205,14 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Logs the epoch's means and saves."""
         progress, epochs = self.progress, self.config.epochs
+        if not progress.objects:
+            augment = self.config.augment
+            raise ValueError(
+                "no view of the epoch held an object to learn: all are smaller than "
+                f"augment.min_area ({augment.min_area:g} square px of a view) or show less than "
+                f"augment.min_visible ({augment.min_visible:g}) of themselves; lower these, or "
+                "give views more px by augment.size and augment.base_side"
+            )
         means = {name: total / self.steps_per_epoch for name, total in progress.sums.items()}
         seconds = round(progress.seconds, 1)
         progress.epoch += 1

@@ -65,7 +65,7 @@ class Validation:
 
     def measure(self, model: E2EC) -> list[dict[str, str | float]]:
         """AP and IoU of every stage, the last stage last; numbers that do not exist are absent."""
-        rows = evaluate_stages(
+        measured = evaluate_stages(
             self._predictor(model, 0.0),
             self.data,
             self.truth,
@@ -73,13 +73,16 @@ class Validation:
             protocol=self.rules,
             annotations=self.annotations,
         )
-        return [_brief(row, self.rules.protocol) for row in rows]
+        return [_brief(row, self.rules.protocol) for row in measured.stages]
 
     def draw(self, model: E2EC, count: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Names and pictures (uint8 RGB) of the first images with the contours found in them."""
         predictor = self._predictor(model, _DRAWN_SCORE)
         for image in self.data.images[:count]:
-            pixels = image.read()
+            try:
+                pixels = image.read()
+            except (ValueError, OSError):
+                continue  # the measurement has named it
             contours = predictor(pixels).contours
             drawn = draw_contours(pixels, contours, self.config.model.class_names)
             yield f"{image.image_id}_{image.path.stem}", drawn

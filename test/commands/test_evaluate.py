@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,23 @@ def test_every_kind_of_weights_is_measured(
         reply = e2ec("evaluate", *words, "--weights", tmp_path / "w.safetensors", *sizes)
         assert reply.status == 0, reply.err
         assert "| coarse |" in reply.out
+
+
+def test_an_image_that_cannot_be_decoded_is_left_out_and_counts_nowhere(
+    measure: Callable, labels: Path, shapes_dir: Path, tmp_path: Path
+) -> None:
+    content = json.loads(labels.read_text())
+    first, *others = content["images"]
+    folder = tmp_path / "damaged"
+    shutil.copytree(shapes_dir / "images", folder)
+    path = folder / first["file_name"]
+    pixels = bytearray(path.read_bytes())
+    middle = len(pixels) // 2
+    pixels[middle : middle + 40] = bytes(40)  # the header stays sound
+    path.write_bytes(pixels)
+    status, shown, rows = measure("--annotations", labels, "--images", folder)
+    assert status == 1
+    assert f"1 of 3 left out: {path}" in shown.splitlines()[-1]
+    without = tmp_path / "without.json"
+    without.write_text(json.dumps(content | {"images": others}))
+    assert measure("--annotations", without, "--images", folder)[::2] == (0, rows)

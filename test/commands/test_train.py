@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,3 +144,42 @@ def test_a_signal_ends_all_processes_with_one_line(
     assert "go on with --resume" in said[0]
     assert "Traceback" not in errors
     assert (tmp_path / "run/last.pt").is_file()
+
+
+def test_a_worker_s_error_ends_the_command(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """The process must not wait for its workers for ever."""
+    images = tmp_path / "broken"
+    shutil.copytree(settings["train"][0]["images"], images)
+    for path in images.iterdir():
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 40] = bytes(40)  # the headers stay sound
+        path.write_bytes(content)
+    settings["train"][0]["images"] = str(images)
+    config = _write(tmp_path, settings | {"workers": 1})
+    command = [sys.executable, "-m", "e2ec_core.commands", "train", "--config", str(config)]
+    reply = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert reply.returncode == 2, reply.stderr
+    assert "images in a row cannot be read" in reply.stderr
+
+
+def test_what_a_run_is_made_from_is_not_replaced(
+    e2ec: Callable, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    output = tmp_path / "run"
+    output.mkdir()
+    own = output / "config.yaml"
+    own.write_text("# mine\n" + yaml.safe_dump(settings))
+    for words in ([], ["--overwrite"]):
+        reply = e2ec("train", "--config", own, *words)
+        assert (reply.status, "is an input, which is never replaced" in reply.error) == (2, True)
+        assert own.read_text().startswith("# mine\n")
+
+
+def test_a_run_that_is_done_says_so(
+    e2ec: Callable, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    config = _write(tmp_path, settings)
+    assert e2ec("train", "--config", config).status == 0
+    reply = e2ec("train", "--config", config, "--resume")
+    assert (reply.status, "has 1 epochs already" in reply.out) == (0, True)

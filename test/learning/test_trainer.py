@@ -248,3 +248,32 @@ def test_tensorboard_gets_the_same_numbers_where_it_is_installed(tiny_run: Run) 
     board.Reload()
     found = [(e.step, e.value) for e in board.Scalars("step/total")]
     assert found == [(line["step"], pytest.approx(line["total"])) for line in _lines(config)]
+
+
+def test_a_run_without_an_object_to_learn_is_an_error(tiny_run: Run) -> None:
+    config = tiny_run()
+    config = replace(config, augment=replace(config.augment, min_area=1e6))
+    with pytest.raises(ValueError, match=r"min_area \(1e\+06 square px") as error:
+        Trainer(config).run()
+    assert "\n" not in str(error.value)
+    assert not (Path(config.output) / "run.safetensors").exists()
+
+
+def test_a_batch_that_cannot_be_cut_leaves_an_old_run_alone(tiny_run: Run) -> None:
+    config = tiny_run(epochs=1)
+    _trained(config)
+    folder = Path(config.output)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(ValueError, match="cannot be cut into 3 equal parts"):
+        Trainer(replace(config, accumulate=3), overwrite=True).run()
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_another_validation_set_is_another_run(tiny_run: Run) -> None:
+    config = tiny_run(epochs=1)
+    config = replace(config, validation=config.train[0], pictures=0)
+    _trained(config)
+    assert config.validation is not None
+    other = replace(config, epochs=2, validation=replace(config.validation, hold_out=2))
+    with pytest.raises(ValueError, match="validation"):
+        Trainer(other, resume=True)

@@ -31,11 +31,11 @@ LEAST_IOU = 0.7  # of the boxes, which were measured to a few px
 
 def play(bench: Bench, folder: Path) -> tuple[list[InstanceContourArray], list[CameraInfo]]:
     """Plays a folder through both nodes, each a process, and returns what they published."""
+    contours = bench.listen(InstanceContourArray, "/e2ec/contours")
+    infos = bench.listen(CameraInfo, "/camera/camera_info", latched(10))
     node = bench.start("e2ec_ros.node", ["--ros-args", "-r", "image:=/camera/image"])
     assert bench.transition("configure"), node.log.read_text()
     assert bench.transition("activate")
-    contours = bench.listen(InstanceContourArray, "/e2ec/contours")
-    infos = bench.listen(CameraInfo, "/camera/camera_info", latched(10))
     bench.wait(lambda: bench.node.count_publishers("/e2ec/contours") > 0)
     camera = bench.start(
         "e2ec_ros.playback.camera_node",
