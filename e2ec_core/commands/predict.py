@@ -24,6 +24,7 @@ from e2ec_core.predictor_settings import PredictorSettings, split_names
 
 CLASSES = "names of the classes to draw, separated by commas; empty draws all"
 
+
 def main(words: Sequence[str]) -> int:
     """Draws all files; returns the exit status."""
     line = CommandLine("predict", __doc__, usage="PATH... [options]", aliases=SCORE)
