@@ -50,7 +50,7 @@ def read_cityscapes(
     Args:
         annotations: `gtFine/train`, `gtFine/val` or Deep Snake's folder.
         image_folder: `leftImg8bit/train`, ...; image names are relative to it.
-        file_names: images wanted; default all.
+        file_names: images wanted; default all. Those without labels are passed over.
         problems: where defects are counted.
 
     Returns:
@@ -68,9 +68,7 @@ def read_cityscapes(
             f"folder {str(folder)!r} has no *{IDS_SUFFIX}, no *{POLYGONS_SUFFIX} and none of Deep "
             "Snake's JSON files"
         )
-    wanted = None if file_names is None else set(file_names)
-    if wanted and (unknown := wanted - set(sources)):
-        raise ValueError(f"{str(folder)!r} has no labels for {sorted(unknown)[0]!r}")
+    wanted = None if file_names is None else {name.strip() for name in file_names}
     images: list[Content] = []
     labels: list[Content] = []
     for number, (name, path) in enumerate(sorted(sources.items()), start=1):

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from e2ec_core.data import problems as defects
 from e2ec_core.data.content import Annotation, Content, ImageEntry, normalise, read_content
 from e2ec_core.data.dataset import NO_CATEGORY, CocoDataset
 from e2ec_core.data.files import FileFit, fit_files
 from e2ec_core.data.labelled import Instance, LabelledImage, Truth
-from e2ec_core.data.outlines import as_polygons, as_shares, read_parts
+from e2ec_core.data.outlines import as_points, as_polygons, read_parts
 from e2ec_core.data.problems import Problems
+from e2ec_core.data.reading import LEAST_IOU, Reading, box_iou, find_reading
 from e2ec_core.geometry import Polygon, clip_far, outer_polygons
-
-_LEAST_BOX_IOU = 0.5
 
 
 def read_coco(
@@ -37,18 +32,19 @@ def read_coco(
         image_folder: where the image files lie.
         class_names: the classes wanted, in channel order; default all, in the order of their ids.
             The file need not have all of them.
-        file_names: only these images; default all.
+        file_names: only these images; default all. Those that the file lacks are counted.
 
     Raises:
-        ValueError: the file is missing or not COCO's format, has none of the classes, or lacks an
-            image.
+        ValueError: the file is missing or not COCO's format, or has none of the classes or images.
     """
+    problems = Problems()
     return dataset_from_content(
-        read_content(annotations),
+        read_content(annotations, problems),
         image_folder,
         class_names=class_names,
         file_names=file_names,
         source=str(annotations),
+        problems=problems,
     )
 
 
@@ -76,8 +72,7 @@ def dataset_from_content(
         skip_missing: as `fit_files`.
 
     Raises:
-        ValueError: the content has none of the classes, or lacks an image; or image files are
-            missing.
+        ValueError: the content has none of the classes or images; or image files are missing.
     """
     problems = Problems() if problems is None else problems
     labels = normalise(content, source, problems)
@@ -89,12 +84,11 @@ def dataset_from_content(
             f"its categories are {', '.join(sorted(ids_by_name))}"
         )
     category_ids = tuple(ids_by_name.get(name, NO_CATEGORY) for name in names)
-    entries = _choose(labels.images, file_names, source)
+    entries = _choose(labels.images, file_names, source, problems)
     by_image: dict[int, list[Annotation]] = {entry.image_id: [] for entry in entries}
     for annotation in labels.annotations:
         if annotation.image_id in by_image:
             by_image[annotation.image_id].append(annotation)
-    shares = as_shares(a.segmentation for a in labels.annotations)
     fits, files = fit_files(
         entries,
         by_image,
@@ -104,27 +98,42 @@ def dataset_from_content(
         skip_missing=skip_missing,
     )
     class_of = {key: i for i, key in enumerate(category_ids) if key != NO_CATEGORY}
-    images: dict[Path | int, LabelledImage] = {}
+    polygons, masks = (
+        find_reading(
+            [
+                (annotation, fit.label_size)
+                for entry, fit in zip(entries, fits, strict=True)
+                if fit is not None
+                for annotation in by_image[entry.image_id]
+                if isinstance(annotation.segmentation, dict) == are_masks
+            ],
+            problems,
+        )
+        for are_masks in (False, True)
+    )
+    images: dict[Hashable, LabelledImage] = {}
     for position, (entry, fit) in enumerate(zip(entries, fits, strict=True)):
         if fit is None:
             continue
-        objects = [
-            instance
-            for annotation in by_image[entry.image_id]
-            if _asked_for(annotation, class_of, labels.categories, problems)
-            and (instance := _instance(annotation, class_of, fit, shares, problems))
-        ]
-        key: Path | int = fit.path if check_files else entry.image_id
-        if key in images:
+        known = images.get(fit.identity)
+        if known:
             problems.note(defects.ONE_FILE, entry.name)
-            images[key] = _merged(images[key], objects)
+        objects = {_identity(instance): instance for instance in known.instances} if known else {}
+        for annotation in by_image[entry.image_id]:
+            if _asked_for(annotation, class_of, labels.categories, problems):
+                reading = masks if isinstance(annotation.segmentation, dict) else polygons
+                instance = _instance(annotation, class_of, fit, reading, problems)
+                if instance and objects.setdefault(_identity(instance), instance) is not instance:
+                    problems.note(defects.OBJECT_TWICE, annotation.place)
+        if known:
+            images[fit.identity] = replace(known, instances=tuple(objects.values()))
             continue
-        images[key] = LabelledImage(
+        images[fit.identity] = LabelledImage(
             image_id=entry.image_id,
             path=fit.path,
             height=fit.size[0],
             width=fit.size[1],
-            instances=tuple(objects),
+            instances=tuple(objects.values()),
             name=entry.name,
             upright=fit.upright,
             position=position,
@@ -136,14 +145,21 @@ def dataset_from_content(
 
 
 def _choose(
-    entries: Sequence[ImageEntry], file_names: Iterable[str] | None, source: str
+    entries: Sequence[ImageEntry],
+    file_names: Iterable[str] | None,
+    source: str,
+    problems: Problems,
 ) -> list[ImageEntry]:
     """The images asked for."""
     if file_names is None:
         return list(entries)
     wanted = set(file_names)
-    if unknown := wanted - {entry.name for entry in entries}:
-        raise ValueError(f"{source!r} has no image {sorted(unknown)[0]!r}")
+    unknown = sorted(wanted - {entry.name for entry in entries})
+    for name in unknown:
+        problems.note(defects.UNKNOWN_NAME, name)
+    if unknown and len(unknown) == len(wanted):
+        others = f", nor one of the {len(unknown) - 1} others asked for" if unknown[1:] else ""
+        raise ValueError(f"{source!r} has no image {unknown[0]!r}{others}")
     return [entry for entry in entries if entry.name in wanted]
 
 
@@ -164,12 +180,12 @@ def _instance(
     annotation: Annotation,
     class_of: dict[int, int],
     fit: FileFit,
-    shares: bool,
+    reading: Reading,
     problems: Problems,
 ) -> Instance | None:
     """The object of an annotation in px of its image as it is read; None without an outline."""
     place, segmentation = annotation.place, annotation.segmentation
-    found = read_parts(segmentation, fit.label_size, problems, place, shares=shares)
+    found = read_parts(segmentation, fit.label_size, problems, place, reading.repair)
     if not found:
         problems.note(defects.NO_OUTLINE, place)
         return None
@@ -177,25 +193,18 @@ def _instance(
     if len(outer) < len(found):
         problems.note(defects.INSIDE_OTHER, place)
     parts = tuple(part * fit.scale for part in outer) if fit.scaled else outer
-    given = None if shares or fit.scaled else _given(segmentation, parts, fit.size)
-    area, bbox = annotation.area, annotation.bbox
-    if fit.scaled or shares:
-        area = bbox = None
     instance = Instance(
-        class_id=class_of[annotation.category_id or 0],
-        parts=parts,
-        crowd=annotation.crowd,
-        truth=Truth(segmentation=given, area=area if area and area > 0 else None, bbox=bbox),
+        class_id=class_of[annotation.category_id or 0], parts=parts, crowd=annotation.crowd
     )
-    if bbox and _box_iou(bbox, instance.box_xyxy) < _LEAST_BOX_IOU:
-        problems.note(defects.BOX, place)
-        return Instance(
-            class_id=instance.class_id,
-            parts=parts,
-            crowd=instance.crowd,
-            truth=Truth(segmentation=given, area=instance.truth.area),
-        )
-    return instance
+    if fit.scaled or reading.repair:
+        return instance
+    area, bbox = annotation.area, annotation.bbox
+    if bbox and box_iou(bbox, instance.box_xyxy) < LEAST_IOU:
+        problems.note(reading.misfit, place)
+        bbox = None
+    given = _given(segmentation, parts, fit.size)
+    truth = Truth(segmentation=given, area=area if area and area > 0 else None, bbox=bbox)
+    return replace(instance, truth=truth)
 
 
 def _given(segmentation: Any, parts: tuple[Polygon, ...], size: tuple[int, int]) -> Any:
@@ -207,41 +216,16 @@ def _given(segmentation: Any, parts: tuple[Polygon, ...], size: tuple[int, int])
             "counts": counts.decode() if isinstance(counts, bytes) else counts,
         }
     polygons = as_polygons(segmentation)
-    usable = [points for flat in polygons if (points := _points(flat)) is not None]
+    usable = [points for flat in polygons if (points := as_points(flat)) is not None]
     if len(usable) == len(parts) and all(map(_same_ring, usable, parts)):
         return None
     return [clip_far(points, *size).ravel().tolist() for points in usable]
-
-
-def _points(flat: Any) -> Polygon | None:
-    try:
-        values = np.ravel(np.asarray(flat, np.float64))
-    except (ValueError, TypeError):
-        return None
-    sound = values.size >= 6 and values.size % 2 == 0 and bool((np.abs(values) <= 1e6).all())
-    return values.reshape(-1, 2) if sound else None
 
 
 def _same_ring(points: Polygon, part: Polygon) -> bool:
     """Whether a polygon of the file is a part, which does not repeat its first vertex."""
     closing = len(points) == len(part) + 1 and bool((points[0] == points[-1]).all())
     return len(points) - closing == len(part) and bool((points[: len(part)] == part).all())
-
-
-def _box_iou(bbox: tuple[float, float, float, float], box_xyxy: NDArray[np.float64]) -> float:
-    left, top, width, height = bbox
-    x1, y1, x2, y2 = box_xyxy.tolist()
-    across = min(left + width, x2) - max(left, x1)
-    down = min(top + height, y2) - max(top, y1)
-    common = max(across, 0.0) * max(down, 0.0)
-    return common / (width * height + (x2 - x1) * (y2 - y1) - common)
-
-
-def _merged(image: LabelledImage, objects: Sequence[Instance]) -> LabelledImage:
-    """The image with the objects that another entry of its file adds, each once."""
-    known = Counter(map(_identity, image.instances))
-    fresh = [o for o in objects if not known[_identity(o)]]
-    return replace(image, instances=(*image.instances, *fresh))
 
 
 def _identity(instance: Instance) -> tuple[int, bool, tuple[bytes, ...]]:

@@ -90,68 +90,88 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"annotation file {str(path)!r} does not exist; check the path")
     try:
         return json.loads(path.read_bytes())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not in UTF-8: {error}; save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is not JSON: {error}") from error
 
 
-def read_content(annotations: str | Path) -> Content:
-    """Reads a COCO instance file as it is, making sure of the keys that are needed.
+def read_content(annotations: str | Path, problems: Problems) -> Content:
+    """Reads a COCO instance file; see `sound_content`.
 
     Raises:
         ValueError: the file is missing or not COCO's format.
     """
     content = read_json(Path(annotations))
-    check_content(content, str(annotations), "COCO's instance format")
-    return content
+    return sound_content(content, str(annotations), "COCO's instance format", problems)
 
 
-def check_content(content: Any, source: str, format_name: str) -> None:
-    """Makes sure of the keys that are needed.
+def sound_content(content: Any, source: str, format_name: str, problems: Problems) -> Content:
+    """The entries of COCO content that have the keys they need; the others are counted.
 
     Raises:
-        ValueError: naming what is missing.
+        ValueError: a list is missing, or none of its entries is sound.
     """
-    try:
-        for part, needed in _NEEDED.items():
-            for entry in content[part]:
-                if missing := needed - set(entry):
-                    raise KeyError(f"{min(missing)} of one of the {part}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{source!r} is not {format_name}: {error}") from error
+    sound: Content = {}
+    for part, needed in _NEEDED.items():
+        entries = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise ValueError(f"{source!r} is not {format_name}: it has no list of {part}")
+        sound[part] = [e for e in entries if isinstance(e, dict) and needed <= e.keys()]
+        if entries and not sound[part]:
+            keys = " and ".join(sorted(needed))
+            raise ValueError(f"{source!r} is not {format_name}: none of its {part} has {keys}")
+        if len(sound[part]) < len(entries):
+            for number, entry in enumerate(entries, start=1):
+                missing = needed - entry.keys() if isinstance(entry, dict) else needed
+                if missing:
+                    lacks = " or ".join(sorted(missing))
+                    problems.note(defects.MALFORMED, f"number {number} of the {part} (no {lacks})")
+    return sound
 
 
 def normalise(content: Content, source: str, problems: Problems) -> Labels:
     """Gives ids, sizes, names and marks of COCO content one type each.
 
-    Ids may be numbers or texts of digits ("9" is 9); other texts get numbers. A category without
-    objects that has the name of another one is dropped: exporters write such roots.
+    Ids may be numbers or texts of digits ("9" is 9); others get numbers. Images that share an id
+    are left out with their annotations, which could mean either. A category without objects that
+    has the name of another one is dropped: exporters write such roots.
 
     Raises:
-        ValueError: two categories with objects have one name.
+        ValueError: two categories with objects have one name or one id.
     """
-    image_of = _numbers(_key(image["id"]) for image in content["images"])
-    category_of = _numbers(_key(category["id"]) for category in content["categories"])
+    image_of = _numbers(entry_key(image["id"]) for image in content["images"])
     images: dict[int, ImageEntry] = {}
+    shared: set[int] = set()
     for image in content["images"]:
-        number, name = image_of.get(_key(image["id"])), file_name(image["file_name"])
-        if number is None:
+        number, name = image_of.get(entry_key(image["id"])), file_name(image["file_name"])
+        if _nameless(image["file_name"]):
+            problems.note(defects.NO_NAME, f"image {image['id']}")
+        elif number is None:
             problems.note(defects.NO_ID, name)
-        elif number in images:
+        elif number not in images:
+            images[number] = ImageEntry(image_id=number, name=name, size=_size(image))
+        elif images[number].name == name:
             problems.note(defects.IMAGE_TWICE, name)
         else:
-            images[number] = ImageEntry(image_id=number, name=name, size=_size(image))
+            shared.add(number)
+            problems.note(defects.SHARED_ID, f"{name} (id {image['id']})")
+    for number in shared:
+        problems.note(defects.SHARED_ID, images.pop(number).name)
+    category_of = _numbers(entry_key(category["id"]) for category in content["categories"])
     annotations = []
     for position, label in enumerate(content["annotations"], start=1):
         place = f"annotation {label.get('id', position)}"
-        number = image_of.get(_key(label["image_id"]))
-        if number is None:
-            problems.note(defects.UNKNOWN_IMAGE, place)
+        number = image_of.get(entry_key(label["image_id"]))
+        if number is None or number not in images:
+            known = number in shared
+            problems.note(defects.UNCLEAR_IMAGE if known else defects.UNKNOWN_IMAGE, place)
             continue
         annotations.append(
             Annotation(
                 place=place,
                 image_id=number,
-                category_id=category_of.get(_key(label["category_id"])),
+                category_id=category_of.get(entry_key(label["category_id"])),
                 segmentation=label.get("segmentation"),
                 crowd=_truth(label.get("iscrowd")),
                 area=_number(label.get("area")),
@@ -159,13 +179,27 @@ def normalise(content: Content, source: str, problems: Problems) -> Labels:
             )
         )
     used = {a.category_id for a in annotations}
-    named = ((category_of.get(_key(c["id"])), c["name"]) for c in content["categories"])
-    names = {key: str(name) for key, name in named if key is not None}
+    names: dict[int, str] = {}
+    for category in content["categories"]:
+        key, name = category_of.get(entry_key(category["id"])), str(category["name"])
+        if _nameless(category["name"]):
+            problems.note(defects.NO_NAME, f"category {category['id']}")
+        elif key is None:
+            problems.note(defects.NO_ID, name)
+        elif names.setdefault(key, name) != name and key in used:
+            raise ValueError(
+                f"{source!r} has two categories of id {category['id']}: {names[key]!r} and "
+                f"{name!r}; give each its own id"
+            )
     return Labels(
         images=list(images.values()),
         annotations=annotations,
         categories=_without_roots(names, used, source),
     )
+
+
+def _nameless(name: Any) -> bool:
+    return name is None or not str(name).strip()
 
 
 def _without_roots(names: dict[int, str], used: set[int | None], source: str) -> dict[int, str]:
@@ -179,20 +213,23 @@ def _without_roots(names: dict[int, str], used: set[int | None], source: str) ->
     return names
 
 
-def _key(value: Any) -> Hashable | None:
+def entry_key(value: Any) -> Hashable | None:
     """An id by which entries find each other; None if it is none."""
     if isinstance(value, str):
         text = value.strip()
-        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text or None
+        number = re.fullmatch(r"(-?[0-9]{1,99})(\.0*)?", text)
+        return int(number[1]) if number else text or None
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _numbers(keys: Iterable[Hashable | None]) -> dict[Hashable, int]:
-    """A number for each key: its own, or one behind the largest."""
+    """A number of 64 bits for each key: its own, or one behind the largest."""
     known = [key for key in keys if key is not None]
-    result: dict[Hashable, int] = {key: key for key in known if isinstance(key, int)}
+    result: dict[Hashable, int] = {
+        key: key for key in known if isinstance(key, int) and abs(key) < 1 << 62
+    }
     fresh = max(result.values(), default=0)
     for key in known:
         if key not in result:
@@ -203,9 +240,12 @@ def _numbers(keys: Iterable[Hashable | None]) -> dict[Hashable, int]:
 
 def file_name(value: Any) -> str:
     """A file name with forward slashes, of a URL or of a Windows path as well."""
-    name = str(value).strip().replace("\\", "/")
+    name = str(value).replace("\\", "/")
     if "://" in name or "?d=" in name:
-        name = unquote(name.split("?d=")[-1].split("://", 1)[-1])
+        name = name.split("?d=")[-1]
+        if re.match(r"\s*https?://", name):  # what signs a URL is no part of the name
+            name = name.split("?")[0]
+        name = unquote(name.split("://", 1)[-1])
     return name.removeprefix("./")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
@@ -17,12 +20,18 @@ from numpy.typing import NDArray
 from e2ec_core.data import problems as defects
 from e2ec_core.data.content import Annotation, ImageEntry
 from e2ec_core.data.dataset import FoundFile
+from e2ec_core.data.outlines import as_points, as_polygons
 from e2ec_core.data.problems import Problems
-from e2ec_core.image_files import MAX_PIXELS, ImageHeader, read_header
+from e2ec_core.image_files import IMAGE_ENDINGS, MAX_PIXELS, ImageHeader, read_header
 
 Size = tuple[int, int]
 Meaning = Literal["same", "swapped", "resized", "other"]
 _THREADS = 8
+_REACH = 1.25
+"""Times a file's size beyond which outlines were not drawn on it."""
+_TENTH = 0.1
+_END = 4096
+"""Bytes at a file's end by which files of one length are told apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +42,14 @@ class FileFit:
         path: the file.
         size: (height, width) of the image as it is read, px.
         label_size: (height, width) of the image in whose px the labels are.
+        identity: the same for all paths of one file.
         upright: the file is read turned as its EXIF orientation says.
     """
 
     path: Path
     size: Size
     label_size: Size
+    identity: Hashable
     upright: bool = False
 
     @property
@@ -65,7 +76,9 @@ def fit_files(
 
     Labels count pixels as they are stored, as COCO's do. Where their size is the upright one of a
     photograph that its EXIF orientation turns, the image is read upright. Where the size has the
-    file's shape, the image was resized after it was labelled, and the outlines are scaled.
+    file's shape, the image was resized after it was labelled, and the outlines are scaled. Labels
+    without sizes count the px of the files, unless outlines reach far beyond those. Files of the
+    same bytes under several names are named and stay apart.
 
     Args:
         entries: images of the labels.
@@ -87,29 +100,38 @@ def fit_files(
             path = folder / entry.name
             if entry.size is None:
                 problems.note(defects.NO_SIZE, entry.name)
+                fits.append(None)
+                continue
             fits.append(
-                FileFit(path=path, size=entry.size, label_size=entry.size) if entry.size else None
+                FileFit(path=path, size=entry.size, label_size=entry.size, identity=entry.image_id)
             )
         return fits, ()
     paths, files = _find_files(entries, folder, problems)
     missing = problems[defects.MISSING_IMAGE]
     if missing and (not skip_missing or missing == len(entries)):
+        first = problems.examples[defects.MISSING_IMAGE][0]
+        others = _other_endings(Path(os.path.splitext(first)[0]))
+        beside = f" (there is {others[0].name!r})" if others else ""
         raise ValueError(
-            f"{missing} of {len(entries)} image files are missing, the first is "
-            f"{problems.examples[defects.MISSING_IMAGE][0]!r}; check the folder, or set "
-            "missing_images to skip"
+            f"{missing} of {len(entries)} image files are missing, the first is {first!r}"
+            f"{beside}; check the folder, or set missing_images to skip"
         )
     headers = read_headers([p for p in paths if p is not None])
     found = iter(headers)
     known = [next(found) if path is not None else None for path in paths]
-    turned = _labels_are_upright(entries, known)
-    outlines_fit = _outlines_fit_files(entries, known, annotations)
+    turned = _labels_are_upright(entries, known, annotations)
+    evidence = _Evidence(
+        turned=turned,
+        outlines_fit=_outlines_fit_files(entries, known, annotations),
+        unsized_fit=_unsized_fit(entries, known, annotations, turned),
+    )
     fits = [
-        _fit(entry, path, header, turned, outlines_fit, problems)
+        _fit(entry, path, header, evidence, problems)
         if path is not None and header is not None
         else None
         for entry, path, header in zip(entries, paths, known, strict=True)
     ]
+    _note_copies({fit.identity: fit.path for fit in fits if fit is not None}.values(), problems)
     return fits, files
 
 
@@ -127,6 +149,8 @@ def _find_files(
         elif not exact and (guessed[path] > 1 or path in exact_paths):
             problems.note(defects.AMBIGUOUS_FILE, entry.name)
             path = None
+        elif not exact and path.suffix != Path(entry.name.strip()).suffix:
+            problems.note(defects.OTHER_ENDING, f"{entry.name} for {path.name}")
         paths.append(path)
     names = (entry.name for entry in entries)
     return paths, tuple(FoundFile(n, p) for n, (p, _) in zip(names, found, strict=True))
@@ -136,17 +160,30 @@ def find_file(name: str, folder: Path) -> tuple[Path | None, bool]:
     """The file of a name, and whether it is the name's own place.
 
     The paths of labelling servers and other machines are cut from the left until a file fits.
+    Failing that, a file fits whose ending has another case, or which alone has one.
     """
     for number, candidate in enumerate(_candidates(name)):
-        path = folder / candidate
-        if path.is_file():
-            return path, number == 0
+        if os.path.isfile(folder / candidate):  # unlike Path.is_file, for names of any length
+            return folder / candidate, number == 0
+    for candidate in _candidates(name):
+        if found := _other_endings(folder / candidate):
+            return (found[0] if len(found) == 1 else None), False
     return None, False
+
+
+def _other_endings(path: Path) -> list[Path]:
+    """Files of the same name with an ending in another case, or with one where it has none."""
+    stem, ending = os.path.splitext(path)
+    if ending.lower() in IMAGE_ENDINGS:
+        endings = {ending.lower(), ending.upper()}
+    else:
+        stem, endings = str(path), {s for e in IMAGE_ENDINGS for s in (e, e.upper())}
+    return [Path(stem + e) for e in sorted(endings) if os.path.isfile(stem + e)]
 
 
 def _candidates(name: str) -> Iterator[str]:
     yield name
-    for text in dict.fromkeys((name, unquote(name))):
+    for text in dict.fromkeys((name, name.strip(), unquote(name.strip()))):
         words = [w for w in text.split("/") if w not in ("", ".", "..")]
         for start in range(len(words)):
             if (tail := "/".join(words[start:])) != name:
@@ -179,19 +216,80 @@ def _with_bar(items: Iterator[Any], total: int) -> Any:
     return tqdm(items, total=total, desc="image headers", unit="file")
 
 
+def _identity(path: Path) -> Hashable:
+    state = path.stat()
+    # Some file systems count no inodes, others too few bits of them.
+    return (state.st_dev, state.st_ino, state.st_size) if state.st_ino else path.resolve()
+
+
+def _note_copies(paths: Collection[Path], problems: Problems) -> None:
+    """Names files of the same bytes; only those of one length and one end are read."""
+    groups: list[Collection[Path]] = [paths]
+    for mark in (_length, _last_bytes, _digest):
+        parts: dict[Any, list[Path]] = defaultdict(list)
+        for number, group in enumerate(groups):
+            for path in group:
+                parts[number, mark(path)].append(path)
+        groups = [part for part in parts.values() if len(part) > 1]
+    for first, *copies in groups:
+        for copy in copies:
+            problems.note(defects.COPY, f"{copy.name} of {first.name}")
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _last_bytes(path: Path) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        file.seek(-min(_END, _length(path)), os.SEEK_END)
+        return file.read(_END)
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
 def _labels_are_upright(
-    entries: Sequence[ImageEntry], headers: Sequence[ImageHeader | str | None]
+    entries: Sequence[ImageEntry],
+    headers: Sequence[ImageHeader | str | None],
+    annotations: Mapping[int, Sequence[Annotation]],
 ) -> bool | None:
-    """Whether photographs lying on their side were labelled upright; None where none tells."""
-    answers = {
-        _like(entry.size, header.upright_size)
-        for entry, header in zip(entries, headers, strict=True)
-        if isinstance(header, ImageHeader)
-        and header.orientation >= 5
-        and entry.size
-        and _like(entry.size, header.upright_size) != _like(entry.size, _stored(header))
-    }
+    """Whether photographs lying on their side were labelled upright; None where none tells.
+
+    The size in the labels tells, without one the reach of the outlines.
+    """
+    answers = set()
+    for entry, header in zip(entries, headers, strict=True):
+        if not isinstance(header, ImageHeader) or header.orientation < 5:
+            continue
+        upright, stored = (
+            _like(entry.size, size)
+            if entry.size
+            else not any(_sticks_out(r, size) for r in _reaches(annotations[entry.image_id]))
+            for size in (header.upright_size, _stored(header))
+        )
+        if upright != stored:
+            answers.add(upright)
     return answers.pop() if len(answers) == 1 else None
+
+
+def _unsized_fit(
+    entries: Sequence[ImageEntry],
+    headers: Sequence[ImageHeader | str | None],
+    annotations: Mapping[int, Sequence[Annotation]],
+    turned: bool | None,
+) -> bool:
+    """Whether the outlines of images without a size in their labels keep to the files."""
+    beyond = [
+        _sticks_out(reach, (size[0] * _REACH, size[1] * _REACH))
+        for entry, header in zip(entries, headers, strict=True)
+        if entry.size is None and isinstance(header, ImageHeader)
+        for size in [header.upright_size if turned else _stored(header)]
+        for reach in _reaches(annotations[entry.image_id])
+    ]
+    return sum(beyond) < max(2, _TENTH * len(beyond))
 
 
 def _stored(header: ImageHeader) -> Size:
@@ -223,12 +321,10 @@ def _outlines_fit_files(
             _like(entry.size, header.upright_size) and header.orientation >= 5
         ):
             continue
-        for annotation in annotations[entry.image_id]:
-            reach = _reach(annotation.segmentation)
-            if reach is not None:
-                beyond[meaning].append(
-                    (_sticks_out(reach, entry.size), _sticks_out(reach, _stored(header)))
-                )
+        beyond[meaning] += [
+            (_sticks_out(reach, entry.size), _sticks_out(reach, _stored(header)))
+            for reach in _reaches(annotations[entry.image_id])
+        ]
     return {
         meaning: False
         if any(f for _, f in pairs)
@@ -237,19 +333,22 @@ def _outlines_fit_files(
     }
 
 
-def _reach(segmentation: Any) -> tuple[float, float] | None:
-    """Largest (y, x) of polygons; the size of run lengths."""
-    try:
-        if isinstance(segmentation, dict):
-            height, width = segmentation["size"]
-            return float(height), float(width)
-        points = np.concatenate([np.asarray(p, np.float64).reshape(-1, 2) for p in segmentation])
-        return float(points[:, 1].max()), float(points[:, 0].max())
-    except (ValueError, TypeError, KeyError):
-        return None
+def _reaches(annotations: Sequence[Annotation]) -> Iterator[tuple[float, float]]:
+    """Largest (y, x) of each annotation's polygons; the size of its run lengths."""
+    for annotation in annotations:
+        try:
+            if isinstance(annotation.segmentation, dict):
+                height, width = annotation.segmentation["size"]
+                yield float(height), float(width)
+            elif isinstance(annotation.segmentation, list):
+                polygons = map(as_points, as_polygons(annotation.segmentation))
+                x, y = np.concatenate([p for p in polygons if p is not None]).max(axis=0).tolist()
+                yield y, x
+        except (ValueError, TypeError, KeyError):
+            continue
 
 
-def _sticks_out(reach: tuple[float, float], size: Size) -> bool:
+def _sticks_out(reach: tuple[float, float], size: tuple[float, float]) -> bool:
     return reach[0] > size[0] + 1 or reach[1] > size[1] + 1
 
 
@@ -261,12 +360,19 @@ def _meaning(size: Size, stored: Size) -> Meaning:
     return "resized" if _like(size, stored) else "other"
 
 
+class _Evidence(NamedTuple):
+    """What all images together say."""
+
+    turned: bool | None
+    outlines_fit: Mapping[Meaning, bool | None]
+    unsized_fit: bool
+
+
 def _fit(
     entry: ImageEntry,
     path: Path,
     header: ImageHeader | str,
-    turned: bool | None,
-    outlines_fit: Mapping[Meaning, bool | None],
+    evidence: _Evidence,
     problems: Problems,
 ) -> FileFit | None:
     """How one image fits; see `fit_files`."""
@@ -276,30 +382,36 @@ def _fit(
     if header.truncated:
         problems.note(defects.TRUNCATED, str(path))
         return None
-    stored, size = _stored(header), entry.size
-    if size is None:
-        return FileFit(path=path, size=stored, label_size=stored)
+    if not entry.size and not evidence.unsized_fit:
+        problems.note(defects.NO_SIZE_FITS, entry.name)
+        return None
+    stored, upright_size = _stored(header), header.upright_size
+    size = entry.size or stored
+    fit = partial(FileFit, path=path, identity=_identity(path))
     both = f"{entry.name}: {stored[1]} x {stored[0]} px, labels {size[1]} x {size[0]}"
     meaning = _meaning(size, stored)
-    if header.orientation >= 5 and meaning != "same" and _like(size, header.upright_size):
+    if header.orientation >= 5 and meaning != "same" and _like(size, upright_size):
         problems.note(defects.UPRIGHT, both)
-        return FileFit(path=path, size=header.upright_size, label_size=size, upright=True)
+        return fit(size=upright_size, label_size=size, upright=True)
+    if meaning == "same" and _undecided(header, entry.size):
+        upright = evidence.turned is True
+        problems.note(defects.UPRIGHT if upright else defects.MAYBE_UPRIGHT, entry.name)
+        size = upright_size if upright else stored
+        return fit(size=size, label_size=size, upright=upright)
     if meaning == "same":
-        upright = _undecided(header, stored) and turned is True
-        if _undecided(header, stored):
-            problems.note(defects.UPRIGHT if upright else defects.MAYBE_UPRIGHT, entry.name)
-        return FileFit(path=path, size=stored, label_size=stored, upright=upright)
-    if meaning == "swapped" and outlines_fit["swapped"]:
+        return fit(size=stored, label_size=stored)
+    if meaning == "swapped" and evidence.outlines_fit["swapped"]:
         problems.note(defects.SWAPPED, both)
-        return FileFit(path=path, size=stored, label_size=stored)
+        return fit(size=stored, label_size=stored)
     if meaning == "resized":
         problems.note(defects.RESIZED, both)
-        own = stored if outlines_fit["resized"] else size
-        return FileFit(path=path, size=stored, label_size=own)
+        own = stored if evidence.outlines_fit["resized"] else size
+        return fit(size=stored, label_size=own)
     problems.note(defects.OTHER_SIZE, both)
     return None
 
 
-def _undecided(header: ImageHeader, stored: Size) -> bool:
-    """Whether an orientation leaves the size as it is, so that the size cannot tell."""
-    return header.orientation != 1 and (header.orientation < 5 or stored[0] == stored[1])
+def _undecided(header: ImageHeader, size: Size | None) -> bool:
+    """Whether the size in the labels cannot tell what was done with an orientation."""
+    tells = size is not None and size[0] != size[1] and header.orientation >= 5
+    return header.orientation != 1 and not tells

@@ -80,8 +80,8 @@ def load_content(
     """
     noted = Problems() if problems is None else problems
     readers: dict[DatasetName, Callable[[], Content]] = {
-        "coco": lambda: read_content(annotations),
-        "kins": lambda: read_kins(annotations, outline),
+        "coco": lambda: read_content(annotations, noted),
+        "kins": lambda: read_kins(annotations, outline, noted),
         "sbd": lambda: read_sbd(annotations, file_names, noted),
         "cityscapes": lambda: read_cityscapes(annotations, image_folder, file_names, noted),
     }

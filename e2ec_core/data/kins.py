@@ -6,7 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from e2ec_core.data.content import Content, check_content, read_json
+from e2ec_core.data.content import Content, entry_key, read_json, sound_content
+from e2ec_core.data.problems import Problems
 
 Outline = Literal["amodal", "visible"]
 """Which outline of an object is meant: behind its occluders as well, or what is seen."""
@@ -29,7 +30,7 @@ _KEYS: dict[Outline, tuple[dict[str, str], ...]] = {
 """Our keys and the files': first the form of 2020, then that of 2019."""
 
 
-def read_kins(annotations: str | Path, outline: Outline = "amodal") -> Content:
+def read_kins(annotations: str | Path, outline: Outline, problems: Problems) -> Content:
     """Reads a KINS file into COCO's form.
 
     Two forms exist. `instances_{train,val}.json` of 2019 has amodal polygons in `segmentation` and
@@ -39,6 +40,7 @@ def read_kins(annotations: str | Path, outline: Outline = "amodal") -> Content:
     Args:
         annotations: the JSON file.
         outline: which outline becomes `segmentation`, `bbox` and `area`.
+        problems: where defects are counted.
 
     Returns:
         COCO content with the seven classes under their names of `CATEGORIES`.
@@ -53,7 +55,7 @@ def read_kins(annotations: str | Path, outline: Outline = "amodal") -> Content:
     if isinstance(content, dict):
         plain = [{"id": key, "name": name} for key, name in CATEGORIES.items()]
         content = {**content, "categories": content.get("categories") or plain}
-    check_content(content, str(path), "KINS' format")
+    content = sound_content(content, str(path), "KINS' format", problems)
     labels = content["annotations"]
     keys = _form(labels, outline)
     converted = [_convert(label, keys) for label in labels]
@@ -66,8 +68,8 @@ def read_kins(annotations: str | Path, outline: Outline = "amodal") -> Content:
 
 def canonical_name(category: Content, names: MappingProxyType[int, str]) -> str:
     """A category's name as the data set spells it; an unknown name is looked up by its id."""
-    name = str(category.get("name", "")).strip().lower()
-    return name if name in names.values() else names.get(category["id"], name)
+    name, key = str(category.get("name") or "").strip().lower(), entry_key(category["id"])
+    return name if name in names.values() or not isinstance(key, int) else names.get(key, name)
 
 
 def _form(labels: list[Content], outline: Outline) -> dict[str, str]:

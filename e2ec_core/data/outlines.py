@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,31 +28,8 @@ FARTHEST = 1e6
 _BLOCK = 512
 
 
-def as_shares(segmentations: Iterable[Any]) -> bool:
-    """Whether all polygons of a file are given in 0..1 instead of px."""
-    some = False
-    for segmentation in segmentations:
-        if not isinstance(segmentation, list) or not segmentation:
-            continue
-        for flat in as_polygons(segmentation):
-            low, high = _extent(flat)
-            if high > 1 + 1e-6 or low < -1e-6:
-                return False
-            some = some or high > 0
-    return some
-
-
-def _extent(flat: Any) -> tuple[float, float]:
-    """Least and largest coordinate; (0, 0) where they are no numbers."""
-    try:
-        return float(min(flat)), float(max(flat))
-    except (TypeError, ValueError):
-        pass
-    try:
-        values = np.asarray(flat, np.float64)
-        return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    except (TypeError, ValueError):
-        return 0.0, 0.0
+UNITS: Mapping[str, float] = MappingProxyType({defects.SHARES: 1.0, defects.PERCENT: 100.0})
+"""What the width and the height of an image count in units other than px, by name."""
 
 
 def read_parts(
@@ -59,17 +37,18 @@ def read_parts(
     size: tuple[int, int],
     problems: Problems,
     place: str,
-    *,
-    shares: bool = False,
+    repair: str | None = None,
 ) -> tuple[Polygon, ...]:
     """Reads the outlines of COCO's `segmentation`, polygons or run lengths.
 
     Args:
-        segmentation: lists of x0, y0, x1, y1, ..., a single such list, or a run-length dict.
+        segmentation: lists of x0, y0, x1, y1, ... or of pairs, a single such list, or a run-length
+            dict.
         size: (height, width) of the image, px.
         problems: where defects are counted.
         place: what to call the annotation there.
-        shares: polygons are in 0..1 of the image's width and height.
+        repair: `SHARES` or `PERCENT`, for polygons in such a unit; `EXCHANGED`, for polygons that
+            give y first, or run lengths row by row.
 
     Returns:
         Polygons as `sound_outlines` gives them.
@@ -77,8 +56,11 @@ def read_parts(
     if not segmentation:
         problems.note(defects.NO_SEGMENTATION, place)
         return ()
+    if repair and isinstance(segmentation, (dict, list)):
+        problems.note(repair, place)
     if isinstance(segmentation, dict):
-        mask = decode_run_lengths(segmentation, size, problems, place)
+        by_rows = repair == defects.EXCHANGED
+        mask = decode_run_lengths(segmentation, size, problems, place, by_rows=by_rows)
         outlines = [] if mask is None else mask_outlines(mask)
         if mask is not None and not outlines:
             problems.note(defects.EMPTY_MASK, place)
@@ -86,27 +68,47 @@ def read_parts(
     if not isinstance(segmentation, list):
         problems.note(defects.NO_NUMBERS, place)
         return ()
-    segmentation = as_polygons(segmentation)
-    if shares:
-        problems.note(defects.SHARES, place)
-        segmentation = [_to_px(flat, size) for flat in segmentation]
-    return tuple(
-        outline for flat in segmentation for outline in sound_outlines(flat, size, problems, place)
-    )
+    found: list[Polygon] = []
+    for flat in as_polygons(segmentation):
+        points = as_points(flat) if repair else None
+        if points is not None and repair == defects.EXCHANGED:
+            flat = points[:, ::-1]
+        elif points is not None and repair:
+            unit = UNITS[repair]
+            if np.abs(points - unit / 2).max() > 1.5 * unit:
+                problems.note(defects.OTHER_UNIT, place)
+                continue
+            flat = points * (size[1] / unit, size[0] / unit)
+        found += sound_outlines(flat, size, problems, place)
+    return tuple(found)
 
 
 def as_polygons(segmentation: Sequence[Any]) -> Sequence[Any]:
-    """Wraps a single polygon that an exporter did not put into a list."""
-    single = bool(segmentation) and isinstance(segmentation[0], (int, float))
-    return [segmentation] if single else segmentation
+    """Wraps a single polygon, of numbers or of pairs, that was not put into a list."""
+    return [segmentation] if segmentation and _is_polygon(segmentation) else segmentation
 
 
-def _to_px(flat: Any, size: tuple[int, int]) -> Any:
+def _is_polygon(values: Sequence[Any]) -> bool:
+    if isinstance(values[0], (int, float)):
+        return True
+    if isinstance(values[0], str):
+        return all(isinstance(value, (str, int, float)) for value in values)
+    return all(
+        isinstance(pair, (list, tuple))
+        and len(pair) == 2
+        and not isinstance(pair[0], (list, tuple))
+        for pair in values
+    )
+
+
+def as_points(flat: Any) -> Polygon | None:
+    """Vertices [P, 2] of a polygon of a label file; None where it is no usable list."""
     try:
-        values = np.asarray(flat, np.float64).reshape(-1, 2)
+        values = np.ravel(np.asarray(flat, np.float64))
     except (ValueError, TypeError):
-        return flat
-    return (values * (size[1], size[0])).reshape(-1)
+        return None
+    sound = values.size >= 6 and values.size % 2 == 0 and bool((np.abs(values) <= FARTHEST).all())
+    return values.reshape(-1, 2) if sound else None
 
 
 def sound_outlines(
@@ -253,11 +255,17 @@ def mask_outlines(mask: NDArray[Any], min_area: float = 0.0) -> list[Polygon]:
 
 
 def decode_run_lengths(
-    rle: dict[str, Any], size: tuple[int, int], problems: Problems, place: str
+    rle: dict[str, Any],
+    size: tuple[int, int],
+    problems: Problems,
+    place: str,
+    *,
+    by_rows: bool = False,
 ) -> NDArray[np.uint8] | None:
-    """Mask uint8 [H, W] of COCO's run lengths; None, and a note, if they do not fit.
+    """Mask uint8 [H, W] of run lengths; None, and a note, if they do not fit.
 
-    Not by pycocotools: where runs end early, it gives out memory as it finds it.
+    COCO's run column by column, others `by_rows`. Not by pycocotools: where runs end early, it
+    gives out memory as it finds it.
     """
     counts, given = rle.get("counts"), rle.get("size")
     fits = isinstance(given, (list, tuple)) and [*given] == [*size]
@@ -269,9 +277,9 @@ def decode_run_lengths(
     if not fits or runs.sum() != size[0] * size[1]:
         problems.note(defects.BAD_MASK, place)
         return None
-    # Column by column, beginning with the background.
+    # They begin with the background.
     flat = np.repeat(np.arange(len(runs), dtype=np.int64) % 2, runs).astype(np.uint8)
-    return flat.reshape(size[1], size[0]).T
+    return flat.reshape(size) if by_rows else flat.reshape(size[1], size[0]).T
 
 
 def _read_runs(text: str | bytes) -> NDArray[np.int64]:

@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-Handling = Literal["left out", "repaired", "kept"]
+Handling = Literal["left out", "repaired", "kept", "doubtful"]
 
+MALFORMED = "entry that lacks what its kind needs"
+NO_NAME = "image or category without a name"
+SHARED_ID = "image whose id another image has"
+UNCLEAR_IMAGE = "annotation of an id that several images have"
+UNKNOWN_NAME = "name of the split that the labels lack"
 NO_SEGMENTATION = "annotation without segmentation"
 NO_OUTLINE = "object without any usable outline"
 UNKNOWN_CLASS = "annotation of a class that the file does not define"
@@ -29,7 +34,8 @@ EMPTY_MASK = "mask without a pixel"
 BAD_MASK = "mask that cannot be decoded"
 EMPTY_IMAGE = "image without objects"
 MISSING_IMAGE = "image file that is missing"
-NO_ID = "image without an id"
+OTHER_ENDING = "image file whose ending the labels spell otherwise"
+NO_ID = "image or category without an id"
 NO_SIZE = "image without a size in its labels"
 UNREADABLE = "image file that cannot be read"
 TRUNCATED = "image file that is truncated"
@@ -38,17 +44,35 @@ AMBIGUOUS_FILE = "image whose file name fits several entries"
 UPRIGHT = "photograph whose labels were drawn upright"
 SWAPPED = "image whose labels swap width and height"
 RESIZED = "image that was resized after it was labelled"
+NO_SIZE_FITS = "image without a size in labels whose outlines reach beyond the files"
 ONE_FILE = "image file under two ids"
+COPY = "image file of the same bytes as another"
+OBJECT_TWICE = "object that is labelled twice"
 MAYBE_UPRIGHT = "photograph turned or mirrored by its EXIF orientation, labels taken as stored"
 SHARES = "polygon in 0..1 instead of px"
+PERCENT = "polygon in per cent instead of px"
+OTHER_UNIT = "polygon far outside the unit of the others"
+EXCHANGED = "outline whose x and y were exchanged, as its bbox tells"
+MAYBE_PERCENT = "outlines all within 100 px of the corner, as if in per cent; look at the pictures"
 TINY = "polygon within one px at the corner, as if in 0..1"
 BOX = "bbox that does not fit its outline"
+MOST_BOXES = (
+    "bbox that does not fit its outline, as most do not: either may be wrong; look at them"
+)
 INSIDE_OTHER = "polygon inside another of its object"
 
-_LOST_IMAGES = (MISSING_IMAGE, NO_ID, UNREADABLE, TRUNCATED, OTHER_SIZE, AMBIGUOUS_FILE)
+_LOST_IMAGES = (
+    *(MALFORMED, NO_ID, NO_NAME, SHARED_ID, UNKNOWN_NAME, MISSING_IMAGE, AMBIGUOUS_FILE),
+    *(UNREADABLE, TRUNCATED, NO_SIZE, NO_SIZE_FITS, OTHER_SIZE),
+)
 
 HANDLING: Mapping[str, Handling] = MappingProxyType(
     {
+        MALFORMED: "left out",
+        NO_NAME: "left out",
+        SHARED_ID: "left out",
+        UNCLEAR_IMAGE: "left out",
+        UNKNOWN_NAME: "left out",
         NO_SEGMENTATION: "left out",
         NO_OUTLINE: "left out",
         UNKNOWN_CLASS: "left out",
@@ -69,6 +93,7 @@ HANDLING: Mapping[str, Handling] = MappingProxyType(
         BAD_MASK: "left out",
         EMPTY_IMAGE: "kept",
         MISSING_IMAGE: "left out",
+        OTHER_ENDING: "repaired",
         NO_ID: "left out",
         NO_SIZE: "left out",
         UNREADABLE: "left out",
@@ -78,11 +103,19 @@ HANDLING: Mapping[str, Handling] = MappingProxyType(
         UPRIGHT: "repaired",
         SWAPPED: "repaired",
         RESIZED: "repaired",
+        NO_SIZE_FITS: "left out",
         ONE_FILE: "repaired",
+        COPY: "kept",
+        OBJECT_TWICE: "repaired",
         MAYBE_UPRIGHT: "kept",
         SHARES: "repaired",
+        PERCENT: "repaired",
+        OTHER_UNIT: "left out",
+        EXCHANGED: "repaired",
+        MAYBE_PERCENT: "doubtful",
         TINY: "left out",
         BOX: "repaired",
+        MOST_BOXES: "doubtful",
         INSIDE_OTHER: "repaired",
     }
 )
@@ -117,8 +150,13 @@ class Problems(Counter[str]):
 
     @property
     def lost_images(self) -> int:
-        """How many images are left out."""
+        """How many images are left out, or entries that may have been images."""
         return sum(self[kind] for kind in _LOST_IMAGES)
+
+    @property
+    def doubts(self) -> int:
+        """How often labels are kept that may mean something else."""
+        return sum(self[kind] for kind, handling in HANDLING.items() if handling == "doubtful")
 
     def summary(self) -> list[str]:
         """One line for each kind: how often, what is done, and where first."""

@@ -29,7 +29,8 @@ def read_sbd(
     Args:
         annotations: a COCO-format JSON (polygons or run lengths, as published with Deep Snake and
             E2EC), or the data set's folder `inst` of .mat files (needs scipy).
-        file_names: images wanted, of which only these .mat files are read; default all.
+        file_names: images wanted, of which only these .mat files are read; default all. Those
+            without a file are passed over.
         problems: where defects are counted.
 
     Raises:
@@ -39,7 +40,7 @@ def read_sbd(
     path = Path(annotations)
     if path.is_dir():
         return _read_folder(path, file_names, problems)
-    content = read_content(path)
+    content = read_content(path, problems)
     named = [{**c, "name": canonical_name(c, CATEGORIES)} for c in content["categories"]]
     return {**content, "categories": named}
 
@@ -48,7 +49,8 @@ def _read_folder(folder: Path, file_names: Iterable[str] | None, problems: Probl
     if file_names is None:
         paths = sorted(folder.glob("*.mat"))
     else:
-        paths = [folder / f"{Path(name).stem}.mat" for name in sorted(set(file_names))]
+        stems = sorted({Path(name.strip()).stem for name in file_names})
+        paths = [path for stem in stems if (path := folder / f"{stem}.mat").is_file()]
     if not paths:
         raise ValueError(f"folder {str(folder)!r} has no .mat file; give SBD's folder inst")
     images: list[Content] = []

@@ -34,8 +34,9 @@ def load_data(
         held_out: give the images that `hold_out` leaves out instead of the others.
 
     Raises:
-        ValueError: the labels cannot be read; the split is not in the split file; image files are
-            missing and `missing_images` is `error`; or no image has a usable object.
+        ValueError: the labels cannot be read; the split is not in the split file, or the labels
+            lack all of its images; image files are missing and `missing_images` is `error`; or no
+            image has a usable object.
     """
     data = open_data(config, class_names, held_out=held_out)
     data.require_objects(config.annotations)
@@ -125,7 +126,7 @@ def split_names(config: DataConfig) -> list[str] | None:
         if path.suffix == ".txt":
             wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
             lines = content.decode("utf-16" if wide else "utf-8-sig").splitlines()
-            return [line.strip() for line in lines if line.strip()]
+            return [line for line in lines if line.strip()]
         splits = json.loads(content)
     except ValueError as error:
         kind = "text in UTF-8" if path.suffix == ".txt" else "JSON"
@@ -139,7 +140,7 @@ def split_names(config: DataConfig) -> list[str] | None:
 
 
 def _full_names(names: Iterable[str], content: Content, config: DataConfig) -> list[str]:
-    """The labels' file names for names of a split, which may lack folder and extension.
+    """The labels' file names for names of a split, which may lack folder, ending and blanks.
 
     Raises:
         ValueError: a name fits several images.
@@ -151,6 +152,7 @@ def _full_names(names: Iterable[str], content: Content, config: DataConfig) -> l
         by_stem[_without_ending(name).split("/")[-1]].append(name)
     full = []
     for name in map(file_name, names):
+        name = name if name in exact else name.strip()
         if name not in exact:
             wanted = _without_ending(name)
             found = [n for n in by_stem[wanted.split("/")[-1]] if _one_ends_other(n, wanted)]
@@ -165,6 +167,7 @@ def _full_names(names: Iterable[str], content: Content, config: DataConfig) -> l
 
 
 def _without_ending(name: str) -> str:
+    name = name.strip()
     stem, dot, ending = name.rpartition(".")
     return stem if dot and f".{ending.lower()}" in IMAGE_ENDINGS else name
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from e2ec_core.data import problems as defects
 from e2ec_core.data.check import check_dataset, health_report
 from e2ec_core.data.coco import dataset_from_content
-from e2ec_core.data.content import check_content
+from e2ec_core.data.content import sound_content
 from e2ec_core.data.dataset import CocoDataset
+from e2ec_core.data.problems import Problems
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.geometry import join_polygons
 from e2ec_core.learning.augment import AugmentConfig, move_instance
@@ -74,9 +75,9 @@ def _content(*labels: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(*labels: dict[str, Any]) -> CocoDataset:
-    content = _content(*labels)
-    check_content(content, "labels", "COCO's instance format")
-    return dataset_from_content(content, "images", class_names=["a", "b"])
+    problems = Problems()
+    content = sound_content(_content(*labels), "labels", "COCO's instance format", problems)
+    return dataset_from_content(content, "images", class_names=["a", "b"], problems=problems)
 
 
 @settings(max_examples=300, deadline=None)
@@ -91,6 +92,7 @@ def test_every_annotation_becomes_an_object_or_is_counted(labels: list[dict[str,
         defects.UNKNOWN_CLASS,
         defects.OTHER_CLASS,
         defects.UNKNOWN_IMAGE,
+        defects.OBJECT_TWICE,
     )
     assert len(image.instances) + sum(data.problems[kind] for kind in dropped) == len(labels)
     assert data.problems[defects.EMPTY_IMAGE] == (not image.instances)
@@ -165,6 +167,7 @@ def test_the_ground_truth_of_bad_labels_can_be_measured(labels: list[dict[str, A
         ([{"segmentation": [SQUARE], "category_id": 77}], "does not define | 1 | left out"),
         ([{"segmentation": [SQUARE], "category_id": 3}], "not asked for | 1 | left out"),
         ([{"segmentation": [SQUARE], "image_id": 9}], "does not list | 1 | left out"),
+        ([{"segmentation": [SQUARE]}] * 3, "object that is labelled twice | 2 | repaired"),
     ],
 )
 def test_each_case_is_reported_with_what_is_done(labels: list[dict[str, Any]], row: str) -> None:

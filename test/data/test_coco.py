@@ -168,8 +168,11 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         read_coco(tmp_path / "nowhere.json", tmp_path)
     with pytest.raises(ValueError, match=r"none of the classes asked for.* are car, tram"):
         _read(tmp_path, class_names=["bus", "person"])
-    with pytest.raises(ValueError, match=r"no image 'c\.png'"):
-        _read(tmp_path, file_names=["a.png", "c.png"])
+    with pytest.raises(ValueError, match=r"has no image 'c\.png', nor one of the 1 others"):
+        _read(tmp_path, file_names=["c.png", "d.png"])
+    data = _read(tmp_path, file_names=["c.png", "a.png"])
+    assert [image.name for image in data.images] == ["a.png"]
+    assert "1 x name of the split that the labels lack (left out), e.g. c.png" in data.report()
 
 
 @pytest.mark.parametrize(

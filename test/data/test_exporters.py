@@ -156,7 +156,7 @@ def test_sizes_that_are_missing_come_from_the_file(images: Path) -> None:
 
 
 def test_everything_marked_crowd_is_an_error_that_says_what_it_looks_like(images: Path) -> None:
-    content = _content(_label(iscrowd=1), _label(iscrowd="1"))
+    content = _content(_label(iscrowd=1), _label((SQUARE[:6],), iscrowd="1"))
     with pytest.raises(
         ValueError, match=r"nothing to learn.* all 2 regions are marked iscrowd.* run lengths"
     ):
@@ -180,7 +180,7 @@ def test_classes_without_an_object_are_reported(images: Path) -> None:
 def test_polygons_in_shares_of_the_size_become_px(images: Path) -> None:
     share = [v / (60 if i % 2 else 80) for i, v in enumerate(SQUARE)]
     box = {"bbox": [0.125, 0.33, 0.25, 0.5], "area": 0.125}
-    data = _load(images.parent, _content(_label((share,), **box), _label((share,))))
+    data = _load(images.parent, _content(_label((share,), **box), _label((share,), category_id=2)))
     for instance in data.images[0].instances:
         np.testing.assert_allclose(instance.parts[0], np.reshape(SQUARE, (-1, 2)))
     assert data.problems == {defects.SHARES: 2}
@@ -226,3 +226,95 @@ def test_a_polygon_that_is_none_costs_only_itself() -> None:
     (label,) = ground_truth(data)["annotations"]
     assert label["segmentation"] == [[0, 0, 0, 10, 10, 0]]
     assert data.problems[defects.FEW_POINTS] == 1
+
+
+def test_pairs_of_numbers_and_numbers_as_texts_are_polygons() -> None:
+    texts = [str(v) for v in SQUARE]
+    pairs = np.reshape(SQUARE, (-1, 2)).tolist()
+    for segmentation in (pairs, [pairs], texts, [texts]):
+        data = dataset_from_content(_content(_label(segmentation)), "")
+        (instance,) = data.images[0].instances
+        np.testing.assert_array_equal(instance.parts[0], np.reshape(SQUARE, (-1, 2)))
+        assert not data.problems
+
+
+@pytest.mark.parametrize(
+    "image_id", [2**70, "1180591620717411303424", 1.5e300, 2**63 - 1, -(2**63)]
+)
+def test_ids_of_any_size_are_numbered(images: Path, image_id: Any) -> None:
+    content = _content(_label(image_id=image_id))
+    content["images"][0]["id"] = image_id
+    (image,) = _load(images.parent, content).images
+    assert len(image.instances) == 1
+    assert abs(image.image_id) < 2**63
+
+
+def test_ids_may_be_texts_of_whole_decimals() -> None:
+    data = dataset_from_content(_content(_label(image_id="1.0", category_id="1.00")), "")
+    assert len(data.images[0].instances) == 1
+
+
+@pytest.mark.parametrize("part", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("entry", [None, 3, "x", [], {}])
+def test_an_entry_that_lacks_something_costs_itself(images: Path, part: str, entry: Any) -> None:
+    content = _content(_label())
+    content[part].append(entry)
+    data = _load(images.parent, content)
+    assert len(data.images[0].instances) == 1
+    assert data.problems == {defects.MALFORMED: 1}
+    assert f"number {len(content[part])} of the {part} (no " in data.report()[0]
+
+
+def test_names_that_are_null_are_no_names(images: Path) -> None:
+    content = _content(_label(), _label((SQUARE[:6],), category_id=2))
+    content["categories"][1]["name"] = None
+    content["images"].append({"id": 2, "file_name": " "} | SIZE)
+    data = _load(images.parent, content)
+    assert data.class_names == ("car",)
+    assert data.problems == {defects.NO_NAME: 2, defects.UNKNOWN_CLASS: 1}
+    assert data.problems.examples[defects.NO_NAME] == ["image 2", "category 2"]
+
+
+def test_images_of_one_id_are_left_out_with_their_annotations(images: Path) -> None:
+    cv2.imwrite(str(images / "b.png"), np.ones((60, 80, 3), np.uint8))
+    cv2.imwrite(str(images / "c.png"), np.full((60, 80, 3), 2, np.uint8))
+    content = _content(_label(), _label(image_id=2))
+    content["images"] += [
+        {"id": 1, "file_name": "b.png"} | SIZE,
+        {"id": 2, "file_name": "c.png"} | SIZE,
+        {"id": "2", "file_name": "c.png"} | SIZE,
+    ]
+    data = _load(images.parent, content)
+    assert [image.name for image in data.images] == ["c.png"]
+    counts = {defects.SHARED_ID: 2, defects.UNCLEAR_IMAGE: 1, defects.IMAGE_TWICE: 1}
+    assert data.problems == counts
+    assert data.problems.examples[defects.SHARED_ID] == ["b.png (id 1)", "a.png"]
+
+
+def test_two_categories_of_one_id_are_refused_where_they_have_objects(images: Path) -> None:
+    content = _content(_label())
+    content["categories"].append({"id": "1", "name": "truck"})
+    with pytest.raises(ValueError, match="two categories of id 1: 'car' and 'truck'; give each"):
+        _load(images.parent, content)
+    content["categories"][2]["id"] = 2
+    assert _load(images.parent, content).class_names == ("car", "bus")
+
+
+def test_an_object_labelled_twice_counts_once(images: Path) -> None:
+    labels = [_label(), _label(id=7), _label(category_id=2), _label(iscrowd=1)]
+    data = _load(images.parent, _content(*labels))
+    assert len(data.images[0].instances) == 3
+    assert data.report()[0] == "1 x object that is labelled twice (repaired), e.g. annotation 7"
+
+
+def test_what_signs_a_url_is_no_part_of_the_name(images: Path) -> None:
+    name = "https://x.org/b/a.png?X-Amz-Signature=a/b.png"
+    content = _content(_label(), images=[{"id": 1, "file_name": name} | SIZE])
+    assert _load(images.parent, content).images[0].path == images / "a.png"
+
+
+def test_other_encodings_are_refused_saying_which_to_take(tmp_path: Path) -> None:
+    content = _content(categories=[{"id": 1, "name": "vélo"}])
+    (tmp_path / "x.json").write_text(json.dumps(content, ensure_ascii=False), encoding="latin-1")
+    with pytest.raises(ValueError, match=r"x\.json' is not in UTF-8: .*; save it as UTF-8"):
+        read_coco(tmp_path / "x.json", "")

@@ -104,6 +104,27 @@ def test_lists_hold_one_name_on_each_line(tmp_path: Path) -> None:
         "a/0001.png",
     ]
     assert _chosen(config, b"images/a/0001.png") == ["a/0001.png"]
+    assert _chosen(config, b" a/0001.png \n\n my car") == ["a/my car.png", "a/0001.png"]
+
+
+def test_blanks_of_names_in_a_list_count_where_labels_have_them(tmp_path: Path) -> None:
+    config = _two_cities(tmp_path)
+    (tmp_path / "a/my car.png").rename(tmp_path / "a/ 0001.png")
+    path = Path(config.annotations)
+    path.write_text(path.read_text().replace("a/my car.png", "a/ 0001.png"))
+    assert _chosen(config, b"a/ 0001.png\n") == ["a/ 0001.png"]
+    assert _chosen(config, b" a/0001.png\n") == ["a/0001.png"]
+
+
+def test_names_that_the_labels_lack_are_left_out_and_counted(tmp_path: Path) -> None:
+    config = _two_cities(tmp_path)
+    (tmp_path / "list.txt").write_text("a/0001.png\nnope.png\nneither.png\n")
+    config = replace(config, split_file=str(tmp_path / "list.txt"))
+    data = load_data(config, None, held_out=False)
+    assert [image.name for image in data.images] == ["a/0001.png"]
+    assert data.report() == [
+        "2 x name of the split that the labels lack (left out), e.g. neither.png, nope.png"
+    ]
 
 
 def test_names_that_fit_two_images_are_refused(tmp_path: Path) -> None:
