@@ -4,8 +4,8 @@ e2ec check --config run.yaml checks the sets of a run (training and validation),
 --annotations instances.json --images folder a single one. --pictures draws what the network will
 see. --write-coco converts the labels to one COCO file, which reads faster.
 
-Exit status: 0 all is sound; 1 labels or images were left out, or files are wrong; 2 a set cannot
-be read, or holds nothing to learn.
+Exit status: 0 all is sound; 1 labels or images were left out or are doubtful, or files are wrong;
+2 a set cannot be read, or holds nothing to learn.
 """
 
 from __future__ import annotations

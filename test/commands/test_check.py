@@ -138,3 +138,32 @@ def test_labels_are_converted_to_coco(check: Callable, shapes_dir: Path, tmp_pat
     status, shown = check(*words, "--write-coco", labels, "--overwrite")
     assert status == 2
     assert "is an input, which is never replaced" in shown
+
+
+def test_some_files_are_decoded_and_it_is_said_how_many(
+    check: Callable, shapes_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("e2ec_core.data.check.SAMPLE", 3)
+    for path in sorted((shapes_dir / "images").iterdir()):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0xFF  # within the compressed pixels
+        (tmp_path / path.name).write_bytes(data)
+    words = ("--annotations", shapes_dir / "instances.json", "--images", tmp_path)
+    status, shown = check(*words)
+    assert status == 1
+    assert shown.count("cannot be read") == 3
+    assert "3 image files were decoded, of the others only the headers were read" in shown
+    status, shown = check(*words, "--read-images")
+    assert shown.count("cannot be read") == 6
+    assert "headers were read" not in shown
+
+
+def test_doubtful_labels_are_not_sound(check: Callable, shapes_dir: Path, tmp_path: Path) -> None:
+    content = json.loads((shapes_dir / "instances.json").read_text())
+    for label in content["annotations"]:
+        label["bbox"] = [1, 1, 2, 2]
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    status, shown = check("--annotations", tmp_path / "x.json", "--images", shapes_dir / "images")
+    assert status == 1
+    assert "either may be wrong; look at them | 12 | doubtful |" in shown
+    assert "usable, but look at the above" in shown
