@@ -71,19 +71,20 @@ if __name__ == "__main__":
 def write_labels(folder: Path, images: int, objects: int, seed: int = 0) -> Path:
     """Writes images and a label file; every tenth object has two parts, every hundredth a defect.
 
-    Image files are links to a few files, so that they take no room.
+    Image files are copies of a few small files, with their number behind the end, so that many
+    have one length.
     """
     rng = np.random.default_rng(seed)
-    originals = []
+    originals: list[bytes] = []
     for number, size in enumerate(SIZES * 8):
-        path = folder / f"original_{number}.jpg"
-        cv2.imwrite(str(path), np.full((*size, 3), number * 7, np.uint8))
-        originals.append(path)
+        flat = np.full((*size, 3), number * 7, np.uint8)
+        originals.append(cv2.imencode(".jpg", flat)[1].tobytes())
     (folder / "images").mkdir()
     entries = []
     for number in range(images):
         name = f"{number:012d}.jpg"
-        os.link(originals[number % len(originals)], folder / "images" / name)
+        content = originals[number % len(originals)] + number.to_bytes(8)
+        (folder / "images" / name).write_bytes(content)
         height, width = SIZES[number % len(SIZES)]
         entries.append({"id": number, "file_name": name, "height": height, "width": width})
     categories = [{"id": i + 1, "name": f"class {i + 1}"} for i in range(CLASSES)]
