@@ -26,6 +26,16 @@ KINS_CATEGORY_OF: dict[str, int] = {"person": 2, "car": 4, "truck": 6}
 KINS_CYCLIST, KINS_MISC = 1, 8
 
 
+def annotation_file(folder: Path, split: str) -> Path:
+    """Where the annotations of a subset are written."""
+    return folder / "annotations" / f"instances_{split}.json"
+
+
+def image_file(folder: Path, split: str, number: int) -> Path:
+    """Where an image of a subset is written; numbers begin at 1."""
+    return folder / split / f"{number:06d}.jpg"
+
+
 def write_coco_dataset(
     scenes: Iterable[SyntheticScene],
     folder: Path,
@@ -185,20 +195,19 @@ def _write(
     max_occlusion: float,
     min_area: float,
 ) -> Path:
-    pictures = folder / split
-    pictures.mkdir(parents=True, exist_ok=True)
+    (folder / split).mkdir(parents=True, exist_ok=True)
     images: list[Annotation] = []
     annotations: list[Annotation] = []
     for number, scene in enumerate(scenes, start=1):
         height, width = scene.image_rgb.shape[:2]
-        name = f"{number:06d}.jpg"
-        _save(pictures / name, scene.image_rgb)
-        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        path = image_file(folder, split, number)
+        _save(path, scene.image_rgb)
+        images.append({"id": number, "file_name": path.name, "width": width, "height": height})
         for instance, fields in annotate(scene):
             if instance.occlusion <= max_occlusion and fields["area"] >= min_area:
                 numbered = {"id": len(annotations) + 1, "image_id": number}
                 annotations.append({**numbered, **_facts(instance), **fields})
-    target = folder / "annotations" / f"instances_{split}.json"
+    target = annotation_file(folder, split)
     target.parent.mkdir(parents=True, exist_ok=True)
     named = [{"id": i, "name": name, "supercategory": "street"} for i, name in categories.items()]
     content = {"images": images, "annotations": annotations, "categories": named}

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from e2ec_core.commands.data_options import USAGE, add_data_options, read_data_options
+from e2ec_core.commands.items import make_items
 from e2ec_core.commands.options import CommandLine
 from e2ec_core.commands.outputs import OVERWRITE, require_writable, write_file
 from e2ec_core.config import ModelConfig
@@ -60,7 +61,10 @@ def main(words: Sequence[str]) -> int:
         sources = [given]
     if options.count < 1:
         raise ValueError(f"count is {options.count}; give 1 or more")
-    checked = [_check(source, number, run, options) for number, source in enumerate(sources)]
+    found = [_check(source, run, options) for source in sources]
+    if options.pictures:
+        _write_pictures(found, sources, run, options)
+    checked = [health for _, health in found]
     if run and any(health.usable for health in checked[: len(run.train)]):
         # As in training, images without objects may stand beside others.
         background = [h for h in checked[: len(run.train)] if h.images and not h.problems.losses]
@@ -68,8 +72,10 @@ def main(words: Sequence[str]) -> int:
     return max(2 if not health.usable else int(not health.sound) for health in checked)
 
 
-def _check(source: DataConfig, number: int, run: TrainConfig | None, options: Any) -> Health:
-    """Reads and reports one set, and writes what was asked for."""
+def _check(
+    source: DataConfig, run: TrainConfig | None, options: Any
+) -> tuple[CocoDataset, Health]:
+    """Reads and reports one set, and writes its labels where that was asked for."""
     names = run.model.class_names if run else None
     if names is None and source.format != "coco":
         names = CLASS_NAMES[source.format]
@@ -85,24 +91,36 @@ def _check(source: DataConfig, number: int, run: TrainConfig | None, options: An
             print(f"check: {error}", file=sys.stderr)
     if options.write_coco:
         write_file(options.write_coco, json.dumps(ground_truth(data)).encode())
-    if options.pictures and health.usable:
-        config = run or TrainConfig(
-            model=ModelConfig(class_names=data.class_names), train=(source,)
-        )
-        write_pictures(data, config, options.pictures / f"set_{number}", options.count)
-    return health
+    return data, health
 
 
-def write_pictures(data: CocoDataset, config: TrainConfig, folder: Path, count: int) -> None:
-    """Draws views as a run's network sees them."""
-    views = TrainingViews([data], config)
-    folder.mkdir(parents=True, exist_ok=True)
-    chosen = np.linspace(0, len(views) - 1, min(count, len(views))).round().astype(int)
-    for index in chosen.tolist():
-        picture = draw_sample(views[ViewKey(index)], data.class_names)
-        path = folder / f"{data.images[index].path.stem}.png"
-        write_file(path, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
-    print(f"{len(chosen)} pictures in {folder}")
+def _write_pictures(
+    found: Sequence[tuple[CocoDataset, Health]],
+    sources: Sequence[DataConfig],
+    run: TrainConfig | None,
+    options: Any,
+) -> None:
+    """Draws views of the usable sets as a run's network sees them."""
+    chosen: list[dict[int, Path]] = []  # pictures by number of the image, for each set
+    for number, (data, health) in enumerate(found):
+        count = min(options.count, len(data)) if health.usable else 0
+        numbers = np.linspace(0, len(data) - 1, count).round().astype(int).tolist()
+        files = [data.images[image].path for image in numbers]
+        items = make_items(files, options.pictures / f"set_{number}")
+        chosen.append(dict(zip(numbers, (item.target for item in items), strict=True)))
+    require_writable(
+        *(path for paths in chosen for path in paths.values()),
+        overwrite=options.overwrite,
+        inputs=[file.path for data, _ in found for file in data.files],
+    )
+    for source, (data, health), paths in zip(sources, found, chosen, strict=True):
+        if health.usable:
+            model = ModelConfig(class_names=data.class_names)
+            views = TrainingViews([data], run or TrainConfig(model=model, train=(source,)))
+        for image, path in paths.items():
+            picture = draw_sample(views[ViewKey(image)], data.class_names)
+            write_file(path, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+    print(f"{sum(map(len, chosen))} pictures in {options.pictures}")
 
 
 def draw_sample(sample: Samples, class_names: tuple[str, ...]) -> np.ndarray:

@@ -27,8 +27,8 @@ def require_writable(
         ValueError: a file is an input, or exists and must not be replaced.
         NotWritten: a folder cannot be made.
     """
-    read = {_identity(Path(path)) for path in inputs if path} - {None}
     existing = [target for target in targets if target.exists()]
+    read = {_identity(Path(path)) for path in inputs if path} - {None} if existing else set()
     for target in existing:
         if target.is_dir():
             raise ValueError(f"{str(target)!r} is a folder; give the name of a file")

@@ -14,9 +14,10 @@ from typing import Literal
 from tqdm import tqdm
 
 from e2ec_core.commands.options import CommandLine
-from e2ec_core.commands.outputs import OVERWRITE
+from e2ec_core.commands.outputs import OVERWRITE, require_writable
 from e2ec_core.settings import check, setting
 from street_scenes import SyntheticScene, make_scene, write_coco_dataset, write_kins_dataset
+from street_scenes.writers import annotation_file, image_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class SceneSettings:
         check(self)
         if not re.fullmatch(r"[1-9]\d{1,3}x[1-9]\d{1,3}", self.size):
             raise ValueError(f"size is {self.size!r}; give WIDTHxHEIGHT in px, such as 640x384")
+        if not re.fullmatch(r"\w[\w.-]*", self.split):
+            raise ValueError(f"split is {self.split!r}; give a name of letters, digits, . _ and -")
 
 
 def main(words: Sequence[str]) -> int:
@@ -50,9 +53,9 @@ def main(words: Sequence[str]) -> int:
     line.add("--overwrite", action="store_true", help=OVERWRITE)
     options = line.parse(words)
     settings = line.build(SceneSettings)
-    labels = options.out / "annotations" / f"instances_{settings.split}.json"
-    if labels.exists() and not options.overwrite:
-        raise ValueError(f"{str(labels)!r} exists; give --overwrite, or another --split")
+    place = options.out, settings.split
+    images = (image_file(*place, number) for number in range(1, settings.count + 1))
+    require_writable(annotation_file(*place), *images, overwrite=options.overwrite)
     scenes = _scenes(settings)
     limits = {"max_occlusion": settings.max_occlusion, "min_area": settings.min_area}
     if settings.format == "kins":

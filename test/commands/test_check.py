@@ -123,6 +123,42 @@ def test_sets_of_a_run_are_drawn_as_the_network_sees_them(
     assert (pixels[..., ::-1] == (255, 255, 255)).all(axis=2).any()  # key vertices
 
 
+def test_pictures_replace_nothing_of_the_users(check: Callable, tmp_path: Path) -> None:
+    """Not the images that are checked, not those of an earlier check, and not each other."""
+    names = ("set_0/x.png", "b/x.png")
+    labels: dict[str, Any] = {"categories": [{"id": 1, "name": "disc"}], "images": []}
+    labels["annotations"] = []
+    for number, name in enumerate(names):
+        (tmp_path / name).parent.mkdir()
+        cv2.imwrite(str(tmp_path / name), np.full((64, 64, 3), 90, np.uint8))
+        size = {"file_name": name, "height": 64, "width": 64}
+        labels["images"].append({"id": number, **size})
+        box = {"segmentation": [[8, 8, 50, 8, 50, 50, 8, 50]], "bbox": [8, 8, 42, 42]}
+        labels["annotations"].append(
+            {"id": number, "image_id": number, "category_id": 1, "area": 1764, **box}
+        )
+    (tmp_path / "a.json").write_text(json.dumps(labels))
+    before = (tmp_path / names[0]).read_bytes()
+    words = ("--annotations", tmp_path / "a.json", "--images", tmp_path, "--pictures")
+    for more in ((), ("--overwrite",)):
+        status, shown = check(*words, tmp_path, *more)
+        reason = "is an input, which is never replaced; give another"
+        assert (status, shown.splitlines()[-1]) == (
+            2,
+            f"check: {str(tmp_path / names[0])!r} {reason}",
+        )
+    assert (tmp_path / names[0]).read_bytes() == before
+    assert check(*words, tmp_path / "seen")[0] == 0
+    seen = sorted(path.name for path in (tmp_path / "seen" / "set_0").iterdir())
+    assert seen == ["x.png", "x_2.png"]
+    status, shown = check(*words, tmp_path / "seen")
+    assert status == 2
+    assert shown.splitlines()[-1].endswith(
+        "x.png' and 1 more exists; give --overwrite, or another place"
+    )
+    assert check(*words, tmp_path / "seen", "--overwrite")[0] == 0
+
+
 def test_labels_are_converted_to_coco(check: Callable, shapes_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "coco.json"
     words = ("--annotations", shapes_dir / "instances.json", "--images", shapes_dir / "images")

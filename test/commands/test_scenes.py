@@ -20,8 +20,18 @@ def test_a_data_set_is_written_once(e2ec: Callable, tmp_path: Path) -> None:
     assert len(list((tmp_path / "val").iterdir())) == 2
     assert content["annotations"]
     before = path.read_bytes()
-    assert "exists; give --overwrite, or another --split" in e2ec(*words, "--seed", "3").error
+    assert "and 2 more exists; give --overwrite, or another place" in e2ec(*words).error
     assert path.read_bytes() == before
+    path.unlink()
+    picture = tmp_path / "val" / "000002.jpg"
+    picture.write_text("mine")
+    (tmp_path / "val" / "000001.jpg").unlink()
+    said = f"scenes: {str(picture)!r} exists; give --overwrite, or another place"
+    assert e2ec(*words).error == said
+    assert picture.read_text() == "mine"
+    assert not path.exists()
+    assert e2ec(*words, "--overwrite").status == 0
+    assert picture.read_bytes()[:2] == b"\xff\xd8"
 
 
 @pytest.mark.parametrize(
@@ -29,6 +39,9 @@ def test_a_data_set_is_written_once(e2ec: Callable, tmp_path: Path) -> None:
     [
         (["--size", "big"], "size is 'big'; give WIDTHxHEIGHT in px, such as 640x384"),
         (["--size", "10x10"], "at least 64x64"),
+        (["--split", "../../esc"], "split is '../../esc'; give a name of letters, digits"),
+        (["--split", ".."], "split is '..'; give a name"),
+        (["--split", ""], "split is ''; give a name"),
         (["--count", "0"], "count is 0; give 1 or more"),
         (["--count", "many"], "count is 'many'; it must be int"),
         (["--seed", "-3"], "seed is -3; give 0 or more"),
@@ -43,3 +56,4 @@ def test_bad_options_are_named(
     reply = e2ec("scenes", tmp_path / "out", *words)
     assert reply.status == 2
     assert message in reply.err.splitlines()[-1]
+    assert not list(tmp_path.rglob("*.j*"))
