@@ -1,4 +1,4 @@
-"""Finds parameter files and `-p NODE:NAME:=VALUE` arguments that name other nodes only."""
+"""Finds parameter files that cannot be read, and parameters that are for other nodes only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,36 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
+
+
+def unreadable_parameters(arguments: Sequence[str]) -> str | None:
+    """Describes the first parameter file that rcl would refuse, in one line; None without one."""
+    for option, name in _ros_options(arguments):
+        if option != "--params-file":
+            continue
+        try:
+            content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        except OSError as error:
+            return f"parameter file {name!r} cannot be read: {error.strerror}"
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            return f"parameter file {name!r} is not YAML: {' '.join(str(error).split())}"
+        for value in _strays(content):
+            return (
+                f"parameter file {name!r} has {value} without ros__parameters (two underscores) "
+                "above it; write NODE: {ros__parameters: {NAME: VALUE}}"
+            )
+    return None
+
+
+def _strays(content: object, prefix: str = "") -> Iterator[str]:
+    """Yields the dotted keys of values that do not stand below `ros__parameters`."""
+    if not isinstance(content, dict):
+        if content is not None:
+            yield repr(prefix or content)
+        return
+    for key, value in content.items():
+        if key != "ros__parameters":
+            yield from _strays(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 def unmatched_parameters(arguments: Sequence[str], node: str) -> list[str]:

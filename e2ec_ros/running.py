@@ -12,7 +12,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from e2ec_ros.parameter_files import unmatched_parameters
+from e2ec_ros.parameter_files import unmatched_parameters, unreadable_parameters
 
 CLOSE_TIMEOUT = 4.0  # s; `ros2 launch` sends SIGTERM 5 s after SIGINT
 
@@ -40,6 +40,9 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
     executor: SingleThreadedExecutor | None = None
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # no longer `prepare_process`'s
+        given = sys.argv if arguments is None else arguments
+        if fault := unreadable_parameters(given):
+            return _complain(fault)
         try:
             rclpy.init(args=list(arguments) if arguments is not None else None)
         except RuntimeError as error:  # rcl could not read the arguments
@@ -48,7 +51,6 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
             node = create()
         except ValueError as error:
             return _complain(error)
-        given = sys.argv if arguments is None else arguments
         for problem in unmatched_parameters(given, node.get_fully_qualified_name()):
             node.get_logger().warning(problem)
         executor = SingleThreadedExecutor()

@@ -13,6 +13,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 from e2ec_ros.parameter_files import unmatched_parameters
+from e2ec_ros.running import run_node
 
 if TYPE_CHECKING:
     from ros_bench import Bench
@@ -53,6 +54,28 @@ def test_files_match_as_rcl_matches_them(tmp_path: Path, text: str, namespace: s
     assert (unmatched_parameters(arguments, node.get_fully_qualified_name()) == []) == reached
     node.destroy_node()
     context.try_shutdown()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("e2ec:\n  ros_parameters: {a: 1}", "has 'e2ec.ros_parameters.a' without ros__parameters"),
+        ("a: 1", "has 'a' without ros__parameters (two underscores) above it; write NODE:"),
+        ("nothing", "has 'nothing' without ros__parameters"),
+        ("e2ec: {", "is not YAML: "),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_file_that_rcl_refuses_is_named_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str | None, words: str
+) -> None:
+    file = tmp_path / "given.yaml"
+    if text is not None:
+        file.write_text(text)
+    status = run_node(lambda: Node("e2ec"), ["node", "--ros-args", "--params-file", str(file)])
+    assert status == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: parameter file '{file}' {words}")
 
 
 def test_arguments_for_other_nodes_are_found() -> None:
