@@ -15,14 +15,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from e2ec_core.opencv import MAX_PIXELS as MAX_PIXELS
+from e2ec_core.opencv import quiet_codecs
+from e2ec_core.value_range import FULL, ValueRange
+
 T = TypeVar("T", bound=np.generic)
 
 IMAGE_ENDINGS = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 )
-MAX_PIXELS = 2**28
-"""Images with more pixels are refused before they are decoded; RGB of this size takes 805 MB."""
-
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
@@ -83,37 +84,58 @@ def list_images(folder: str | Path) -> ImageList:
     return ImageList(images, [f for f in files if f not in chosen])
 
 
-def read_image(path: str | Path, *, upright: bool = False) -> NDArray[np.uint8]:
+def read_image(
+    path: str | Path, *, upright: bool = False, values: ValueRange = FULL
+) -> NDArray[np.uint8]:
     """Reads an image file as RGB.
 
     Args:
         path: the file.
         upright: turns the image as its EXIF orientation says, as viewers do. Labels count pixels
             as they are stored, so labelled images are not turned.
+        values: which values of an image with 16 bits become black and white.
 
     Returns:
         uint8 [H, W, 3], RGB.
 
     Raises:
-        ValueError: the file is missing, truncated, too large or no image.
+        ValueError: the file is missing, damaged, too large or no image.
     """
     try:
-        return decode_image(_file_bytes(Path(path)), upright=upright)
-    except ValueError as error:
-        raise ValueError(f"image {str(path)!r} {error}") from error
+        return decode_image(_file_bytes(Path(path)), upright=upright, values=values)
+    except (ValueError, cv2.error, MemoryError) as error:
+        reason = " ".join(str(error).split()) or "is too large for the memory"
+        raise ValueError(f"image {str(path)!r} {reason}") from error
 
 
 def decode_image(
-    data: bytes | bytearray | memoryview | NDArray[np.uint8], *, upright: bool = False
+    data: bytes | bytearray | memoryview | NDArray[np.uint8],
+    *,
+    upright: bool = False,
+    values: ValueRange = FULL,
 ) -> NDArray[np.uint8]:
     """Decodes the bytes of an image file; see `read_image`.
 
     Raises:
-        ValueError: the data is truncated, too large or no image. The message goes on behind the
+        ValueError: the data is damaged, too large or no image. The message goes on behind the
             image's name: "is truncated; ...".
     """
-    pixels = _decode_checked(bytes(data), cv2.IMREAD_COLOR, upright=upright)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    pixels = to_8_bit(decode_stored(data, upright=upright), values)
+    code = cv2.COLOR_BGR2RGB if pixels.ndim == 3 else cv2.COLOR_GRAY2RGB
+    return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
+
+
+def to_8_bit(pixels: NDArray[Any], values: ValueRange) -> NDArray[np.uint8]:
+    """Gives pixels of 8 or 16 bits, of any shape, in 8 bits.
+
+    Raises:
+        ValueError: they are other numbers.
+    """
+    if pixels.dtype == np.uint16:
+        pixels = values.to_8_bit(pixels)
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"holds {pixels.dtype} values; 8 or 16 bits can be read")
+    return pixels
 
 
 def decode_stored(
@@ -128,15 +150,14 @@ def decode_stored(
     Raises:
         ValueError: as from `decode_image`.
     """
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
-    return _decode_checked(bytes(data), flags, upright=upright)
-
-
-def _decode_checked(content: bytes, flags: int, *, upright: bool) -> NDArray[Any]:
+    content = bytes(data)
     header = _parse(io.BytesIO(content))
     if header is not None:
         _check(header)
-    pixels = _decode(content, flags)
+    pixels = _decode(content)
+    if pixels is None:
+        reason = "cannot be read; it must be a JPEG, PNG or the like"
+        raise ValueError("is damaged; copy it again" if header is not None else reason)
     if upright and header is not None:
         pixels = turn_upright(pixels, header.orientation)
     return pixels
@@ -205,21 +226,21 @@ def _check(header: ImageHeader) -> None:
         raise ValueError("is truncated or damaged: it ends before its image does; copy it again")
 
 
-def _decode(content: bytes, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
-    """Pixels in OpenCV's order, as they are stored; uint8 [H, W, 3] with the default flags."""
-    flags |= cv2.IMREAD_IGNORE_ORIENTATION
+def _decode(content: bytes) -> NDArray[Any] | None:
+    """Values as they are stored, colours in OpenCV's order; None where OpenCV reads none."""
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+        with quiet_codecs():
+            return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except (cv2.error, MemoryError) as error:
         reason = " ".join(str(error).split()) or "out of memory"
+        if "CV_IO_MAX_IMAGE" in reason:
+            raise ValueError(f"is too large; at most {MAX_PIXELS} px are read") from error
         raise ValueError(f"cannot be read: {reason}") from error
-    if pixels is None:
-        raise ValueError("cannot be read; it must be a JPEG, PNG or the like")
-    return pixels
 
 
 def _header_of_pixels(content: bytes) -> ImageHeader:
-    height, width = _decode(content).shape[:2]
+    height, width = decode_image(content).shape[:2]
     return ImageHeader(height=height, width=width)
 
 

@@ -7,15 +7,15 @@ Messages are taken by their fields, so those of `rclpy` and of `rosbags` both do
 from __future__ import annotations
 
 import array
-from pathlib import Path
+import difflib
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from e2ec_core.image_files import decode_stored
-from e2ec_ros.value_range import FULL, ValueRange
+from e2ec_core.image_files import decode_stored, to_8_bit
+from e2ec_core.value_range import FULL, ValueRange
 
 RgbImage = NDArray[np.uint8]
 
@@ -142,9 +142,12 @@ def _check_encoding(encoding: str, values: ValueRange) -> None:
             "of its values, e.g. auto or 0..16383"
         )
     depth = " (it is depth)" if encoding in _DEPTH else ""
+    known = [*_PACKED, *_TWO_PLANES]
+    near = [] if depth else difflib.get_close_matches(encoding.lower(), map(str.lower, known), 1)
+    meant = next((repr(name) for name in known if near and name.lower() == near[0]), None)
     raise ValueError(
         f"image encoding {encoding!r} cannot be read as colour{depth}; "
-        f"publish one of {', '.join([*_PACKED, *_TWO_PLANES])}"
+        f"publish {meant or 'one of ' + ', '.join(known)}"
     )
 
 
@@ -214,40 +217,17 @@ def _decode(message: EncodedImage, values: ValueRange) -> RgbImage:
         raise ValueError(f"compressed image of format {message.format!r} is depth, not colour")
     try:
         # An orientation tag must not turn the image: contours are in the pixels of the stream.
-        return _to_colors(decode_stored(message.data), values, encoding)
+        pixels = to_8_bit(decode_stored(message.data), values)
+        if pixels.ndim == 3:
+            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+        pattern = encoding.rstrip("0123456789")
+        if pattern in _BAYER:
+            return _demosaic(pixels, _BAYER[pattern])
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
     except ValueError as error:
         raise ValueError(
             f"compressed image of format {message.format!r} with {len(message.data)} bytes {error}"
         ) from error
-
-
-def read_picture(path: Path, values: ValueRange = FULL) -> RgbImage:
-    """Reads an image file of any depth, turned as its orientation says.
-
-    Raises:
-        ValueError: the file is missing, damaged, too large or no image.
-    """
-    try:
-        return _to_colors(decode_stored(path.read_bytes(), upright=True), values)
-    except OSError as error:
-        raise ValueError(f"image {str(path)!r} cannot be read: {error.strerror}") from error
-    except (ValueError, cv2.error, MemoryError) as error:
-        reason = " ".join(str(error).split()) or "is too large for the memory"
-        raise ValueError(f"image {str(path)!r} {reason}") from error
-
-
-def _to_colors(pixels: NDArray[Any], values: ValueRange, encoding: str = "") -> RgbImage:
-    """Makes RGB of decoded pixels: BGR, grey, or a mosaic where the encoding says so."""
-    if pixels.dtype == np.uint16:
-        pixels = values.to_8_bit(pixels)
-    if pixels.dtype != np.uint8:
-        raise ValueError(f"holds {pixels.dtype} values; 8 or 16 bits can be read")
-    if pixels.ndim == 3:
-        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-    pattern = encoding.rstrip("0123456789")
-    if pattern in _BAYER:
-        return _demosaic(pixels, _BAYER[pattern])
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
 
 
 def fill_image(message: M, image_rgb: RgbImage) -> M:

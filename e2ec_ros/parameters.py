@@ -10,11 +10,13 @@ from typing import Any, Literal, TypeVar
 
 from e2ec_core.predictor_settings import PredictorSettings, split_names
 from e2ec_core.settings import settings_of
-from e2ec_ros import value_range
+from e2ec_core.value_range import HELP, parse_range
 
 Change = Literal["live", "inactive", "unconfigured", "start"]
 Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
 V = TypeVar("V", bool, int, float, str, tuple[float, ...], tuple[str, ...])
+
+RANGE_HELP = f"{HELP} 16UC1 is read unless `full`."
 
 # What a change needs, in the words of the refusal and of the README's table.
 CHANGE_HELP: dict[Change, str] = {
@@ -233,9 +235,7 @@ class NodeParameters:
         change="inactive",
         reason=_SUBSCRIBED,
     )
-    input_range: str = parameter(
-        "input.range", "full", value_range.HELP, check=value_range.parse_range
-    )
+    input_range: str = parameter("input.range", "full", RANGE_HELP, check=parse_range)
     overlay_line_width: int = parameter(
         "overlay.line_width", 2, "Width of the drawn contours, px.", minimum=1, maximum=20
     )
@@ -321,7 +321,7 @@ class CameraParameters:
     bag_topic: str = parameter(
         "bag_topic",
         "",
-        "Image topic of a rosbag2; empty for the first that can be shown, colour before depth.",
+        "Image topic of a rosbag2; empty for the first that can be shown, colour before grey.",
         change="start",
         reason="the source is opened once",
     )
@@ -374,10 +374,10 @@ class CameraParameters:
     range: str = parameter(
         "range",
         "full",
-        value_range.HELP,
+        RANGE_HELP,
         change="start",
         reason="the source is opened once",
-        check=value_range.parse_range,
+        check=parse_range,
     )
     reliability: str = parameter(
         "reliability",

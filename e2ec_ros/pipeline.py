@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rclpy.clock import Clock
 from sensor_msgs.msg import Image
 
+from e2ec_core.value_range import parse_range
 from e2ec_ros.image_input import Frame
 from e2ec_ros.images import RgbImage, to_rgb
 from e2ec_ros.messages import (
@@ -23,7 +24,6 @@ from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.outputs import Outputs
 from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.statistics import FrameStatistics
-from e2ec_ros.value_range import parse_range
 
 if TYPE_CHECKING:
     from e2ec_core.inference.predictor import Prediction, Predictor

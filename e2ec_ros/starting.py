@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
+
+from e2ec_core.cpu_threads import wait_passively
+from e2ec_core.opencv import prepare_opencv
 
 
 def prepare_process() -> None:
-    """Makes waiting CPU threads sleep, and Ctrl-C during the imports end the process silently.
-
-    libgomp reads OMP_WAIT_POLICY when PyTorch is loaded. By default its threads spin while they
-    wait, which makes inference several times slower beside any other busy process.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    """Settles threads and OpenCV, and makes Ctrl-C during the imports end the process silently."""
+    wait_passively()
+    prepare_opencv()
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -35,10 +35,9 @@ WITHOUT_RCLPY = {
     *("playback/bags", "playback/prefetch", "playback/source_types", "playback/sources"),
     *(
         "playback/unclosed_mcap",
-        "playback/videos",
+        "playback/live",
         "resources",
         "statistics",
-        "value_range",
         "worker",
     ),
 }

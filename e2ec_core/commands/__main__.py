@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from e2ec_core.commands.failures import reason
 from e2ec_core.cpu_threads import wait_passively
+from e2ec_core.opencv import prepare_opencv
 
 COMMANDS = {
     "predict": "draw the contours of images, folders and videos",
@@ -34,6 +35,7 @@ def main(words: Sequence[str] | None = None) -> int:
         the exit status: 2 for what the user can mend, 130 after Ctrl-C; others the command tells.
     """
     wait_passively()
+    prepare_opencv()
     name, *rest = list(sys.argv[1:] if words is None else words) or ["--help"]
     if name in ("-h", "--help"):
         print(overview())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from pathlib import Path
 
@@ -14,10 +13,22 @@ from tqdm import tqdm
 from e2ec_core.commands.outputs import NotWritten, write_file
 from e2ec_core.image_files import read_image
 from e2ec_core.inference import Predictor, draw_contours
+from e2ec_core.value_range import ValueRange
+from e2ec_core.videos import open_video
 
 
-def draw_image(predictor: Predictor, path: Path, target: Path) -> str:
+class PartlyDrawn(ValueError):
+    """A video was drawn without some of its frames; the message says which."""
+
+
+def draw_image(predictor: Predictor, path: Path, target: Path, values: ValueRange) -> str:
     """Draws one image, turned upright as its EXIF orientation says.
+
+    Args:
+        predictor: the model.
+        path: of the image.
+        target: picture to write.
+        values: which values of an image with 16 bits become black and white.
 
     Returns:
         a line about what was found.
@@ -26,7 +37,7 @@ def draw_image(predictor: Predictor, path: Path, target: Path) -> str:
         ValueError: the image cannot be read.
         NotWritten: the picture cannot be written.
     """
-    image = read_image(path, upright=True)
+    image = read_image(path, upright=True, values=values)
     names = predictor.info.config.class_names
     prediction = predictor(image)
     drawn = draw_contours(image, prediction.contours, names)
@@ -50,48 +61,41 @@ def draw_video(predictor: Predictor, path: Path, target: Path) -> str:
         a line with the number of frames and the contours of each class.
 
     Raises:
-        ValueError: the video cannot be read, or ends early; the frames before are written.
+        ValueError: the video cannot be read.
+        PartlyDrawn: some frames cannot be; the others are written.
         NotWritten: the video cannot be written.
     """
-    if not path.is_file():
-        raise ValueError(f"video {str(path)!r} does not exist; check the path")
-    film = cv2.VideoCapture(str(path))
-    expected, rate = film.get(cv2.CAP_PROP_FRAME_COUNT), film.get(cv2.CAP_PROP_FPS)
+    video = open_video(path)
     names, found, frames = predictor.info.config.class_names, Counter[str](), 0
     partial = target.with_name(f".{target.stem}.part{target.suffix}")
     writer: cv2.VideoWriter | None = None
-    total = int(expected) if 0 < expected < math.inf else None
+    lost: list[str] = []
+    bar = tqdm(video.frames(), path.name, video.length, unit="frame", leave=False, disable=None)
     try:
-        with tqdm(total=total, desc=path.name, unit="frame", leave=False, disable=None) as bar:
-            while (pixels := _next_frame(film)) is not None:
-                contours = predictor(pixels).contours
-                found.update(names[class_id] for class_id in contours.class_ids)
-                drawn = draw_contours(pixels, contours, names)
-                writer = writer or _open(partial, drawn, rate if 0 < rate < 1000 else 25.0)
-                writer.write(np.ascontiguousarray(drawn[..., ::-1]))
-                frames += 1
-                bar.update()
-        if writer is None:
-            raise ValueError(f"video {str(path)!r} cannot be read; is it a video that plays?")
+        for frame in bar:
+            if isinstance(frame, ValueError):
+                lost.append(str(frame))
+                continue
+            contours = predictor(frame).contours
+            found.update(names[class_id] for class_id in contours.class_ids)
+            drawn = draw_contours(frame, contours, names)
+            writer = writer or _open(partial, drawn, video.rate)
+            writer.write(np.ascontiguousarray(drawn[..., ::-1]))
+            frames += 1
+        assert writer is not None  # `open_video` has read a frame
         writer.release()
         _require_complete(partial, target, frames)
         partial.replace(target)
     finally:
-        film.release()
+        bar.close()
         if writer is not None:
             writer.release()
         partial.unlink(missing_ok=True)
-    if total and frames < 0.9 * total:  # what a file says of its length is not exact
-        raise ValueError(
-            f"video {str(path)!r} ends after {frames} of {total} frames; {str(target)!r} has those"
-        )
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise PartlyDrawn(f"{lost[0]}{more}; {str(target)!r} has the other {frames} frames")
     counts = ", ".join(f"{count} x {name}" for name, count in found.most_common())
     return f"{target}: {frames} frames, {counts or 'nothing found'}"
-
-
-def _next_frame(film: cv2.VideoCapture) -> NDArray[np.uint8] | None:
-    read, pixels = film.read()
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8) if read else None
 
 
 def _open(path: Path, frame: NDArray[np.uint8], rate: float) -> cv2.VideoWriter:

@@ -97,7 +97,14 @@ def _paths_of_list(path: Path) -> list[Path]:
         raise ValueError(f"list {str(path)!r} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"list {str(path)!r} is no text in UTF-8 or UTF-16") from error
-    given = [Path(line.strip()) for line in lines if line.strip()]
+    given = [_path_of_line(line, path.parent) for line in lines if line.strip()]
     if not given:
         raise ValueError(f"list {str(path)!r} is empty; give one path a line")
-    return [p if p.exists() or not (path.parent / p).exists() else path.parent / p for p in given]
+    return given
+
+
+def _path_of_line(line: str, folder: Path) -> Path:
+    """The file that a line names; blanks around it count if there is such a file."""
+    names = (line, line.strip())
+    places = (place for name in names for place in (Path(name), folder / name))
+    return next((place for place in places if place.exists()), Path(line.strip()))

@@ -3,8 +3,8 @@
 Images become pictures (.png), videos become videos (.mp4) in the folder --output. Files that
 exist are replaced only with --overwrite, inputs never. Files that cannot be read are left out.
 
-Exit status: 0 all was drawn; 1 files were left out, which the last line counts and names; 2 an
-option is wrong or the results cannot be written.
+Exit status: 0 all was drawn; 1 files or frames were left out, which the last line counts and
+names; 2 nothing was drawn: no file can be read, an option is wrong, or results cannot be written.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from e2ec_core.commands.model_options import SCORE, ModelOptions
 from e2ec_core.commands.options import CommandLine
 from e2ec_core.commands.outputs import OVERWRITE, NotWritten, require_writable
 from e2ec_core.predictor_settings import PredictorSettings, split_names
+from e2ec_core.value_range import HELP, ValueRange, parse_range
 
 CLASSES = "names of the classes to draw, separated by commas; empty draws all"
 
@@ -31,12 +32,14 @@ def main(words: Sequence[str]) -> int:
     line.add("paths", nargs="+", type=Path, help="images, folders, videos, lists of paths (.txt)")
     line.add("--output", type=Path, default=Path("contours"), help="folder of the results")
     line.add("--overwrite", action="store_true", help=OVERWRITE)
+    line.add("--range", default="full", help=HELP)
     line.add_settings(ModelOptions)
     line.add_settings(PredictorSettings, skip=("classes",))
     line.add("--classes", type=str, default="", help=CLASSES)
     options = line.parse(words)
     model = line.build(ModelOptions)
     settings = line.build(PredictorSettings, classes=split_names(options.classes))
+    values = parse_range(options.range, "range")
     found = Found()
     for path in options.paths:
         found.add(path)
@@ -45,32 +48,35 @@ def main(words: Sequence[str]) -> int:
     require_writable(*targets, overwrite=options.overwrite, inputs=inputs)
     for note in (*found.notes, *found.faults):
         _complain(note)
-    failed = [*found.faults]
-    if items:
-        failed += [repr(str(item.path)) for item in draw_all(items, model, settings)]
-    if failed:
-        _complain(left_out(failed, len(items) + len(found.faults)))
-    return 1 if failed else 0
+    failed, partly = draw_all(items, model, settings, values) if items else ([], [])
+    lost = [*found.faults, *(repr(str(item.path)) for item in [*failed, *partly])]
+    if lost:
+        _complain(left_out(lost, len(items) + len(found.faults)))
+    return 2 if len(failed) == len(items) else int(bool(lost))
 
 
 def draw_all(
-    items: Sequence[Item], model: ModelOptions, settings: PredictorSettings
-) -> list[Item]:
-    """Draws every item and says so; returns those that failed.
+    items: Sequence[Item], model: ModelOptions, settings: PredictorSettings, values: ValueRange
+) -> tuple[list[Item], list[Item]]:
+    """Draws every item and says so; returns those that failed and those drawn in part.
 
     Raises:
         NotWritten: a result cannot be written.
     """
     # Imported late, so that --help and wrong options do not wait for PyTorch.
-    from e2ec_core.commands.drawing import draw_image, draw_video
+    from e2ec_core.commands.drawing import PartlyDrawn, draw_image, draw_video
     from e2ec_core.commands.loading import load_predictor
 
     predictor = load_predictor(model, settings)
-    failed = []
+    failed: list[Item] = []
+    partly: list[Item] = []
     for item in tqdm(items, unit="file", disable=None if len(items) > 1 else True):
         try:
-            draw = draw_video if is_video(item.path) else draw_image
-            tqdm.write(draw(predictor, item.path, item.target), file=sys.stdout)
+            if is_video(item.path):
+                said = draw_video(predictor, item.path, item.target)
+            else:
+                said = draw_image(predictor, item.path, item.target, values)
+            tqdm.write(said, file=sys.stdout)
         except NotWritten:
             raise
         except Exception as error:
@@ -78,8 +84,8 @@ def draw_all(
             if line is None:
                 raise
             _complain(line)
-            failed.append(item)
-    return failed
+            (partly if isinstance(error, PartlyDrawn) else failed).append(item)
+    return failed, partly
 
 
 def _complain(line: str) -> None:

@@ -6,6 +6,11 @@ image back until the contours of the one before came, so that a slow machine los
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from e2ec_core.opencv import prepare_opencv
+
+    prepare_opencv()
+
 import argparse
 import os
 import sys

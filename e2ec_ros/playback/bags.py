@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from e2ec_core.image_files import natural_key
+from e2ec_core.value_range import ValueRange
 from e2ec_ros.images import is_depth, to_rgb
 from e2ec_ros.playback.source_types import FASTEST, STILL_RATE, Source, SourceImage
 from e2ec_ros.playback.unclosed_mcap import UnclosedMcap, is_unclosed
-from e2ec_ros.value_range import ValueRange
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader

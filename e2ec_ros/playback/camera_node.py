@@ -26,6 +26,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from e2ec_core.value_range import parse_range
 from e2ec_ros.calibration import Calibration, fit_calibration, pinhole
 from e2ec_ros.declare import DeclaredParameters
 from e2ec_ros.images import fill_image
@@ -37,7 +38,6 @@ from e2ec_ros.playback.source_types import SourceImage
 from e2ec_ros.playback.sources import open_source
 from e2ec_ros.qos import latched
 from e2ec_ros.running import run_node
-from e2ec_ros.value_range import parse_range
 
 PUBLISHED = "images published:"  # begins the line with the count, for those who start a camera
 DEFAULT_FRAME_ID = "camera_optical_frame"

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from e2ec_core.image_files import IMAGE_ENDINGS, list_images
-from e2ec_ros.images import read_picture
+from e2ec_core.image_files import IMAGE_ENDINGS, list_images, read_image
+from e2ec_core.value_range import FULL, ValueRange
+from e2ec_core.videos import open_video
 from e2ec_ros.parameters import CameraParameters
 from e2ec_ros.playback.bags import is_bag, open_bag
+from e2ec_ros.playback.live import is_live, open_live
 from e2ec_ros.playback.source_types import STILL_RATE, Source, SourceImage
-from e2ec_ros.playback.videos import is_live, open_live, open_video
-from e2ec_ros.value_range import FULL, ValueRange
 
 # Photographs that scikit-image ships: a person, a cat, a cup and a motorcycle.
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png")
@@ -65,8 +65,8 @@ def open_source(
     if path.is_dir():
         return _folder(path, values)
     if path.suffix.lower() not in IMAGE_ENDINGS:
-        return open_video(path)
-    read_picture(path, values)
+        return _video(path)
+    read_image(path, upright=True, values=values)
     return _files([path], f"image {path}", values)
 
 
@@ -82,6 +82,25 @@ def _folder(path: Path, values: ValueRange) -> Source:
         raise ValueError(f"folder {str(path)!r}: none of {len(files)} images can be read: {first}")
     left_out = f"; {len(others)} other files left out" if others else ""
     return _files(files, f"{len(files)} images in {path}{left_out}", values)
+
+
+def _video(path: Path) -> Source:
+    try:
+        video = open_video(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{str(path)!r} is neither an image ({', '.join(sorted(IMAGE_ENDINGS))}) nor a video "
+            "that OpenCV can decode, nor a rosbag2"
+        ) from error
+
+    def images() -> Iterator[SourceImage | ValueError]:
+        for index, frame in enumerate(video.frames()):
+            if isinstance(frame, ValueError):
+                yield frame
+            else:
+                yield SourceImage(rgb=frame, name=f"{path.stem}_{index:05d}")
+
+    return Source(description=f"video {path}", rate=video.rate, length=video.length, images=images)
 
 
 def _photographs() -> Source:
@@ -106,7 +125,8 @@ def _files(files: list[Path], description: str, values: ValueRange) -> Source:
 
 def _from_file(path: Path, values: ValueRange) -> SourceImage | ValueError:
     try:
-        return SourceImage(rgb=read_picture(path, values), name=path.stem)
+        rgb = read_image(path, upright=True, values=values)
+        return SourceImage(rgb=rgb, name=path.stem)
     except ValueError as error:
         return error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from films import damage, write_film
 
 from e2ec_core.commands.items import Found, make_items
 from e2ec_core.commands.outputs import NotWritten, write_file
@@ -120,14 +122,15 @@ def test_lists_name_files_with_spaces_one_a_line(
     e2ec: Callable, portrait: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "two words.png").write_bytes(portrait.read_bytes())
-    listed = f"\ufeff{portrait}\r\ntwo words.png\r\n\r\n"
+    (tmp_path / " lead.png").write_bytes(portrait.read_bytes())
+    listed = f"\ufeff{portrait}\r\n  two words.png \r\n lead.png\r\n\r\n"
     (tmp_path / "list.txt").write_bytes(listed.encode())
     (tmp_path / "empty.txt").touch()
     words = (tmp_path / "empty.txt", tmp_path / "list.txt", *FAST)
     reply = e2ec("predict", *words, "--output", tmp_path / "out")
     assert reply.status == 1
     pictures = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert pictures == ["astronaut.png", "two words.png"]
+    assert pictures == [" lead.png", "astronaut.png", "two words.png"]
     assert "list" in reply.err
     assert "is empty" in reply.err
 
@@ -165,11 +168,16 @@ def test_results_are_replaced_on_request_only(
 
 
 def _write_video(path: Path, frames: int) -> None:
-    code = cv2.VideoWriter.fourcc(*"MJPG")
-    writer = cv2.VideoWriter(str(path), code, 10.0, (96, 64))
-    for level in range(frames):
-        writer.write(np.full((64, 96, 3), 10 * (level % 20), np.uint8))
-    writer.release()
+    pictures = (np.full((64, 96, 3), 10 * (level % 20), np.uint8) for level in range(frames))
+    write_film(path, pictures, rate=10.0)
+
+
+def _levels(path: Path) -> list[float]:
+    film = cv2.VideoCapture(str(path))
+    levels = []
+    while (read := film.read())[0]:
+        levels.append(read[1].mean())
+    return levels
 
 
 def test_a_video_becomes_a_video_of_the_same_frames(e2ec: Callable, tmp_path: Path) -> None:
@@ -181,12 +189,8 @@ def test_a_video_becomes_a_video_of_the_same_frames(e2ec: Callable, tmp_path: Pa
     assert "drive.mp4: 4 frames, nothing found" in reply.out
     assert "broken.mp4' cannot be read" in reply.err
     assert "none.mp4' does not exist" in reply.err
-    film = cv2.VideoCapture(str(tmp_path / "out/drive.mp4"))
-    levels = []
-    while (read := film.read())[0]:
-        levels.append(read[1].mean())
-    np.testing.assert_allclose(levels, [0, 10, 20, 30], atol=4)
-    assert film.get(cv2.CAP_PROP_FPS) == 10.0
+    np.testing.assert_allclose(_levels(tmp_path / "out/drive.mp4"), [0, 10, 20, 30], atol=4)
+    assert cv2.VideoCapture(str(tmp_path / "out/drive.mp4")).get(cv2.CAP_PROP_FPS) == 10.0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["drive.mp4"]
 
 
@@ -196,8 +200,102 @@ def test_a_video_that_ends_early_is_drawn_as_far_and_told(e2ec: Callable, tmp_pa
     (tmp_path / "drive.avi").write_bytes(content[: len(content) // 2])
     reply = e2ec("predict", tmp_path / "drive.avi", *FAST, "--output", tmp_path / "out")
     assert reply.status == 1
-    assert "of 40 frames" in reply.err
-    assert cv2.VideoCapture(str(tmp_path / "out/drive.mp4")).read()[0]
+    drawn = len(_levels(tmp_path / "out/drive.mp4"))
+    assert f"ends after {drawn} of 40 frames" in reply.err
+    assert 0 < drawn < 25
+
+
+@pytest.mark.parametrize("lost", [[0], [5], [4, 5, 9], [17]])
+def test_damaged_frames_cost_only_themselves(
+    e2ec: Callable, tmp_path: Path, lost: list[int]
+) -> None:
+    path = tmp_path / "drive.avi"
+    _write_video(path, 20)
+    damage(path, lost)
+    reply = e2ec("predict", path, *FAST, "--output", tmp_path / "out")
+    assert reply.status == 1
+    want = [10 * level for level in range(20) if level not in lost]
+    np.testing.assert_allclose(_levels(tmp_path / "out/drive.mp4"), want, atol=4)
+    said, last = reply.err.splitlines()
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    assert said == (
+        f"predict: frame {lost[0]} of {str(path)!r} cannot be decoded{more}; "
+        f"{str(tmp_path / 'out/drive.mp4')!r} has the other {20 - len(lost)} frames"
+    )
+    assert last == f"predict: 1 of 1 left out: {str(path)!r}"
+
+
+def test_where_nothing_is_drawn_the_status_is_2(
+    e2ec: Callable, portrait: Path, tmp_path: Path
+) -> None:
+    words = ("--output", tmp_path / "out", *FAST)
+    assert e2ec("predict", "none.png", *words).status == 2
+    assert e2ec("predict", tmp_path / "none.txt", *words).status == 2
+    assert e2ec("predict", "none.png", portrait, *words).status == 1
+
+
+@pytest.mark.parametrize(("text", "want"), [("full", 8), ("0..4095", 128), ("auto", 0)])
+def test_12_bit_images_are_shown_in_their_range(
+    e2ec: Callable, tmp_path: Path, text: str, want: int
+) -> None:
+    cv2.imwrite(str(tmp_path / "wide.png"), np.full((64, 96), 2048, np.uint16))
+    words = (tmp_path / "wide.png", "--range", text, "--score=1", *FAST)
+    assert e2ec("predict", *words, "--output", tmp_path).status == 2  # an input
+    assert e2ec("predict", *words, "--output", tmp_path / "out").status == 0
+    assert (cv2.imread(str(tmp_path / "out/wide.png")) == want).all()
+
+
+def test_what_cannot_be_decoded_gives_one_line_and_no_noise(
+    repo_dir: Path, portrait: Path, tmp_path: Path
+) -> None:
+    """Also libpng's, libjpeg's and OpenCV's own; the library leaves them as they are."""
+    flipped = bytearray(portrait.read_bytes())
+    flipped[len(flipped) // 2] ^= 255
+    (tmp_path / "flip.png").write_bytes(flipped)
+    cv2.imwrite(str(tmp_path / "holes.jpg"), cv2.imread(str(portrait)))
+    holes = bytearray((tmp_path / "holes.jpg").read_bytes())
+    holes[len(holes) // 3 : len(holes) // 2] = bytes(len(holes) // 2 - len(holes) // 3)
+    (tmp_path / "holes.jpg").write_bytes(holes)
+    cv2.imwrite(str(tmp_path / "float.tif"), np.ones((20, 30), np.float32))
+    for ending, ((at, form), *_) in {".bmp": [(18, "<ii")], ".ppm": [(3, "text")]}.items():
+        cv2.imwrite(str(tmp_path / f"huge{ending}"), np.zeros((64, 64, 3), np.uint8))
+        data = bytearray((tmp_path / f"huge{ending}").read_bytes())
+        if form == "text":
+            data[at : data.index(b"\n255")] = b"30000 30000"
+        else:
+            struct.pack_into(form, data, at, 30_000, 30_000)
+        (tmp_path / f"huge{ending}").write_bytes(data)
+    names = ("flip.png", "float.tif", "huge.bmp", "huge.ppm", "holes.jpg")
+    words = ["-m", "e2ec_core.commands", "predict", *names, *FAST]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV")}
+    environment["PYTHONPATH"] = f"{repo_dir}:{os.environ.get('PYTHONPATH', '')}"
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    reply = run(*words)
+    assert reply.returncode == 1
+    assert reply.stdout.startswith("contours/holes.png: ")
+    large = "is too large; at most 268435456 px are read"
+    said = {
+        "flip.png": "is damaged; copy it again",
+        "float.tif": "holds float32 values; 8 or 16 bits can be read",
+        "huge.bmp": large,
+        "huge.ppm": large,
+    }
+    lines = [f"predict: image {name!r} {reason}" for name, reason in said.items()]
+    last = f"predict: 4 of 5 left out: {', '.join(map(repr, said))}"
+    assert reply.stderr.splitlines() == [*lines, last]
+    program = "from e2ec_core.image_files import read_image; read_image('holes.jpg')"
+    assert "Corrupt JPEG" in run("-c", program).stderr
 
 
 def test_files_of_one_name_get_results_of_their_own() -> None:

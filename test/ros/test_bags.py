@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ros_bags import compressed, depth, info, picture, raw, write_bag, write_messages
 from rosbags.rosbag2 import StoragePlugin
 
+from e2ec_core.value_range import parse_range
 from e2ec_ros.playback.source_types import Source, SourceImage
 from e2ec_ros.playback.sources import open_source
-from e2ec_ros.value_range import parse_range
 
 PLUGINS = [StoragePlugin.SQLITE3, StoragePlugin.MCAP]
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from e2ec_core.value_range import parse_range
 from e2ec_ros.images import encode_jpeg, fill_image, to_rgb
-from e2ec_ros.value_range import parse_range
 
 
 def picture(height: int = 5, width: int = 7) -> NDArray[np.uint8]:
@@ -219,6 +219,17 @@ def test_16uc1_is_depth_until_a_range_says_that_it_is_a_picture() -> None:
 def test_impossible_ranges_are_named(text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{text!r}; give full, auto or LOW..HIGH")):
         parse_range(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("RGB8", "'rgb8'"), ("YUYV", "'yuyv'"), ("8uc3", "'8UC3'"), ("strange", "one of rgb8, bgr8")],
+)
+def test_an_unknown_encoding_is_named_with_the_nearest(given: str, meant: str) -> None:
+    sent = message(picture(), "rgb8")
+    sent.encoding = given
+    with pytest.raises(ValueError, match=f"'{given}' cannot be read as colour; publish {meant}"):
+        to_rgb(sent)
 
 
 def test_rgb8_is_a_view_of_the_message_also_with_padded_rows() -> None:

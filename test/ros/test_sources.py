@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ros_bags import picture, write_bag
 from rosbags.rosbag2 import StoragePlugin
 
+from e2ec_core.value_range import parse_range
 from e2ec_ros.playback.source_types import SourceImage
 from e2ec_ros.playback.sources import open_source
-from e2ec_ros.value_range import parse_range
 
 
 def save(path: Path, rgb: NDArray[np.uint8]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from films import damage, frames_of, write_film
 from numpy.typing import NDArray
 from ros_bags import picture
 
@@ -20,12 +21,8 @@ from e2ec_ros.playback.sources import open_source
 SIZE = (96, 128)  # height, width, px
 
 
-def write_film(path: Path, count: int = 20, codec: str = "MJPG", rate: float = 12.0) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), rate, SIZE[::-1])
-    for index in range(count):
-        writer.write(np.ascontiguousarray(picture(index, *SIZE)[..., ::-1]))
-    writer.release()
-    return path
+def film(path: Path, count: int = 20, codec: str = "MJPG") -> Path:
+    return write_film(path, (picture(index, *SIZE) for index in range(count)), codec)
 
 
 def shown(rgb: NDArray[np.uint8], count: int = 20) -> int:
@@ -45,7 +42,7 @@ def played(source: Source) -> tuple[list[SourceImage], list[str]]:
     ("name", "codec"), [("a.avi", "MJPG"), ("b.mp4", "mp4v"), ("c.mkv", "MJPG")]
 )
 def test_a_video_plays_all_its_frames_at_its_rate(tmp_path: Path, name: str, codec: str) -> None:
-    source = open_source(str(write_film(tmp_path / name, 9, codec)))
+    source = open_source(str(film(tmp_path / name, 9, codec)))
     assert source.rate == pytest.approx(12.0)
     for _ in range(2):  # it can start again
         images, errors = played(source)
@@ -53,30 +50,17 @@ def test_a_video_plays_all_its_frames_at_its_rate(tmp_path: Path, name: str, cod
         assert [shown(image.rgb, 9) for image in images] == list(range(9))
 
 
-def frames_of(data: bytes) -> list[tuple[int, int]]:
-    """Begin and length of the pictures in an AVI file."""
-    places = [i for i in range(len(data) - 4) if data[i : i + 4] == b"00dc"]
-    movie = [(i + 8, struct.unpack_from("<I", data, i + 4)[0]) for i in places]
-    return [(begin, length) for begin, length in movie if data[begin : begin + 2] == b"\xff\xd8"]
-
-
 @pytest.mark.parametrize("damaged", [[5], [0], [3, 4, 5, 9]])
 def test_damaged_frames_cost_only_themselves(tmp_path: Path, damaged: list[int]) -> None:
-    path = write_film(tmp_path / "film.avi")
-    data = bytearray(path.read_bytes())
-    frames = frames_of(data)
-    assert len(frames) == 20
-    for index in damaged:
-        begin, length = frames[index]
-        data[begin : begin + length] = bytes(length)
-    path.write_bytes(data)
+    path = film(tmp_path / "film.avi")
+    damage(path, damaged)
     images, errors = played(open_source(str(path)))
     assert [shown(image.rgb) for image in images] == [i for i in range(20) if i not in damaged]
     assert errors == [f"frame {i} of {str(path)!r} cannot be decoded" for i in damaged]
 
 
 def test_a_video_that_ends_early_says_so(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "film.avi")
+    path = film(tmp_path / "film.avi")
     data = path.read_bytes()
     path.write_bytes(data[: frames_of(data)[7][0]])
     images, errors = played(open_source(str(path)))
@@ -86,7 +70,7 @@ def test_a_video_that_ends_early_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("interval", [0, 1])
 def test_a_video_of_no_rate_is_played_at_a_plausible_one(tmp_path: Path, interval: int) -> None:
-    path = write_film(tmp_path / "film.avi", 9)
+    path = film(tmp_path / "film.avi", 9)
     data = bytearray(path.read_bytes())
     struct.pack_into("<I", data, data.index(b"avih") + 8, interval)  # us per frame
     scale = data.index(b"strh") + 8 + 20
@@ -98,7 +82,7 @@ def test_a_video_of_no_rate_is_played_at_a_plausible_one(tmp_path: Path, interva
 
 
 def test_a_film_of_a_turned_phone_is_upright(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "film.mp4", 3, "mp4v")
+    path = film(tmp_path / "film.mp4", 3, "mp4v")
     data = bytearray(path.read_bytes())
     matrix = data.index(b"tkhd") + 4 + 40
     one, width = 1 << 16, SIZE[0] << 16

@@ -1,4 +1,4 @@
-"""Which values of a 16-bit image are black and white: the `range` parameters."""
+"""Which values of a 16-bit image are black and white: the settings `range`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 HELP = (
     "Values of 16-bit images shown as black and white: `full` for 0..65535, LOW..HIGH (12 bits: "
-    "`0..4095`, 14 bits: `0..16383`), `auto` for each image's own. 16UC1 is read unless `full`."
+    "`0..4095`, 14 bits: `0..16383`), `auto` for each image's own."
 )
 WHITE = 65535  # the largest 16-bit value
 OUTLIERS = 0.1  # %, of the pixels at either end that `auto` leaves out: dead and hot pixels
@@ -55,8 +55,12 @@ class ValueRange:
 FULL = ValueRange()
 
 
-def parse_range(text: object) -> ValueRange:
+def parse_range(text: object, name: str = "") -> ValueRange:
     """Reads `full`, `auto` or two whole numbers like `0..4095`.
+
+    Args:
+        text: what was given.
+        name: of the setting, for the message.
 
     Raises:
         ValueError: anything else, or numbers that are not 0 <= LOW < HIGH <= 65535.
@@ -71,6 +75,7 @@ def parse_range(text: object) -> ValueRange:
         low, high = (int(number) for number in numbers.groups())
         if low < high <= WHITE:
             return ValueRange(low=low, high=high)
+    given = f"{name} is {text!r}" if name else repr(text)
     raise ValueError(
-        f"{text!r}; give full, auto or LOW..HIGH with 0 <= LOW < HIGH <= {WHITE}, e.g. 0..4095"
+        f"{given}; give full, auto or LOW..HIGH with 0 <= LOW < HIGH <= {WHITE}, e.g. 0..4095"
     )
