@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from e2ec_core.geometry import Polygon
 from e2ec_core.image_files import read_image
+from e2ec_core.value_range import FULL, ValueRange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,7 @@ class LabelledImage:
         name: file name in the labels.
         upright: the labels count the pixels of the image turned as its EXIF orientation says.
         position: place in the label file, by which images are held out.
+        values: which values of an image with 16 bits become black and white.
     """
 
     image_id: int
@@ -75,6 +77,7 @@ class LabelledImage:
     name: str = ""
     upright: bool = False
     position: int = 0
+    values: ValueRange = FULL
 
     def read(self) -> NDArray[np.uint8]:
         """Reads the pixels that the labels mean, uint8 RGB [height, width, 3].
@@ -82,4 +85,4 @@ class LabelledImage:
         Raises:
             ValueError: the file cannot be read.
         """
-        return read_image(self.path, upright=self.upright)
+        return read_image(self.path, upright=self.upright, values=self.values)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.data.labelled import Instance, LabelledImage, Truth
+from e2ec_core.value_range import FULL, ValueRange
 
 Arrays = Mapping[str, NDArray[Any]]
 _MAGIC = b"e2ec labels 1\n\0\0"
@@ -113,16 +114,22 @@ class PackedImages(Sequence[LabelledImage]):
     Args:
         buffer: as `pack_images` makes it.
         chosen: numbers of the images in the buffer; default all.
+        values: which values of images with 16 bits become black and white.
     """
 
-    def __init__(self, buffer: Buffer, chosen: NDArray[np.int64] | None = None) -> None:
-        self.buffer = buffer
+    def __init__(
+        self,
+        buffer: Buffer,
+        chosen: NDArray[np.int64] | None = None,
+        values: ValueRange = FULL,
+    ) -> None:
+        self.buffer, self.values = buffer, values
         self._all = buffer.arrays
         self.chosen = np.arange(len(self._all["image_id"])) if chosen is None else chosen
 
     def __reduce__(self) -> tuple[Any, ...]:
         everything = len(self.chosen) == len(self._all["image_id"])
-        return PackedImages, (self.buffer, None if everything else self.chosen)
+        return PackedImages, (self.buffer, None if everything else self.chosen, self.values)
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -133,7 +140,7 @@ class PackedImages(Sequence[LabelledImage]):
     def __getitem__(self, index: slice) -> PackedImages: ...
     def __getitem__(self, index: int | slice) -> LabelledImage | PackedImages:
         if isinstance(index, slice):
-            return PackedImages(self.buffer, self.chosen[index])
+            return PackedImages(self.buffer, self.chosen[index], self.values)
         number, values = int(self.chosen[index]), self._all
         first, behind = values["instances"][number : number + 2].tolist()
         return LabelledImage(
@@ -145,6 +152,7 @@ class PackedImages(Sequence[LabelledImage]):
             name=_text(values, "name", number),
             upright=bool(values["upright"][number]),
             position=int(values["position"][number]),
+            values=self.values,
         )
 
     def __iter__(self) -> Iterator[LabelledImage]:
@@ -171,7 +179,8 @@ class PackedImages(Sequence[LabelledImage]):
     def hold_out(self, every: int, *, held_out: bool) -> PackedImages:
         """Every n-th image by its position in the label file, or all others."""
         positions = self._all["position"][self.chosen]
-        return PackedImages(self.buffer, self.chosen[(positions % every == 0) == held_out])
+        wanted = self.chosen[(positions % every == 0) == held_out]
+        return PackedImages(self.buffer, wanted, self.values)
 
     def target_classes(self) -> list[int]:
         """Classes that have objects other than crowds."""

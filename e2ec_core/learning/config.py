@@ -13,6 +13,7 @@ from e2ec_core.learning.augment import AugmentConfig
 from e2ec_core.learning.losses import LastStageLoss, LossWeights
 from e2ec_core.learning.start_weights import StartPart
 from e2ec_core.settings import check, setting
+from e2ec_core.value_range import HELP, parse_range
 
 _REQUIRED: Any = dataclasses.MISSING
 
@@ -42,9 +43,11 @@ class DataConfig:
         0, "leave out every n-th image for choosing between runs; 0 leaves out none", low=0
     )
     repeat: int = setting(1, "how often each image counts in an epoch", low=1)
+    range: str = setting("full", HELP)
 
     def __post_init__(self) -> None:
         check(self)
+        parse_range(self.range, "range")
 
 
 @dataclass(frozen=True, kw_only=True)

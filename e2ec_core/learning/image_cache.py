@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2ec_core.image_files import read_image
+from e2ec_core.data.labelled import LabelledImage
 
 
 class ImageCache:
@@ -24,22 +24,22 @@ class ImageCache:
         self.megabytes = megabytes
         self.size = 0
         """Bytes that are kept now."""
-        self._images: OrderedDict[Path, NDArray[np.uint8]] = OrderedDict()
+        self._images: OrderedDict[tuple[Any, ...], NDArray[np.uint8]] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[ImageCache], tuple[int]]:
         return ImageCache, (self.megabytes,)
 
-    def read(self, path: Path, *, upright: bool = False) -> NDArray[np.uint8]:
-        """Reads an image, uint8 RGB [H, W, 3]; see `read_image`.
+    def read(self, labelled: LabelledImage) -> NDArray[np.uint8]:
+        """Reads an image, uint8 RGB [H, W, 3]; see `LabelledImage.read`.
 
         Raises:
             ValueError: the file is missing or cannot be read.
         """
-        if path in self._images:
-            self._images.move_to_end(path)
-            return self._images[path]
-        image = read_image(path, upright=upright)
-        self._images[path] = image
+        key = (labelled.path, labelled.upright, labelled.values)
+        if key in self._images:
+            self._images.move_to_end(key)
+            return self._images[key]
+        image = self._images[key] = labelled.read()
         self.size += image.nbytes
         while self.size > self.megabytes * 1_000_000:
             _, dropped = self._images.popitem(last=False)

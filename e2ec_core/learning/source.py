@@ -19,6 +19,7 @@ from e2ec_core.data.packed import PackedImages
 from e2ec_core.data.problems import Problems
 from e2ec_core.image_files import IMAGE_ENDINGS
 from e2ec_core.learning.config import DataConfig, TrainConfig
+from e2ec_core.value_range import parse_range
 
 _log = logging.getLogger(__name__)
 
@@ -79,9 +80,11 @@ def open_data(
         *(config.format, config.outline, config.missing_images, class_names, names),
     )
     assert isinstance(data.images, PackedImages)
-    if not config.hold_out:
-        return dataclasses.replace(data, images=data.images[:0]) if held_out else data
-    images = data.images.hold_out(config.hold_out, held_out=held_out)
+    images = PackedImages(data.images.buffer, data.images.chosen, parse_range(config.range))
+    if config.hold_out:
+        images = images.hold_out(config.hold_out, held_out=held_out)
+    elif held_out:
+        images = images[:0]
     return dataclasses.replace(data, images=images)
 
 

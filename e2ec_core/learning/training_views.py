@@ -123,7 +123,7 @@ class TrainingViews(Dataset[Samples]):
             found = (position + step) % len(self)
             try:
                 image = self.images[found]
-                return found, self._cache.read(image.path, upright=image.upright)
+                return found, self._cache.read(image)
             except (ValueError, OSError) as error:
                 last = error
                 self._report(str(self.images[found].path), error)

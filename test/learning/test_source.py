@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from e2ec_core.commands.options import read_config
+from e2ec_core.config import ModelConfig
 from e2ec_core.data.coco import read_coco
 from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.data.labelled import Instance
@@ -43,6 +45,23 @@ def test_held_out_images_are_every_nth_and_no_others(shapes_dir: Path) -> None:
     assert _names(config) == ["1.png", "2.png", "4.png", "5.png"]
     with pytest.raises(ValueError, match="none of its 0 images has a usable object"):
         _names(_config(shapes_dir), held_out=True)
+
+
+@pytest.mark.parametrize("part", ["all", "held out"])
+def test_images_of_16_bits_are_read_in_the_range_of_their_set(
+    shapes_dir: Path, tmp_path: Path, part: str
+) -> None:
+    for path in (shapes_dir / "images").iterdir():
+        cv2.imwrite(str(tmp_path / path.name), np.full((128, 160), 2048, np.uint16))
+    options = {"hold_out": 2} if part == "held out" else {}
+    config = replace(_config(shapes_dir, range="0..4095", **options), images=str(tmp_path))
+    data = load_data(config, NAMES, held_out=part == "held out")
+    assert (data.images[1].read() == 128).all()
+    run = TrainConfig(model=ModelConfig(class_names=NAMES), train=(config,), image_cache=1)
+    cached = pickle.loads(pickle.dumps(TrainingViews([data], run)))._read(1)[1]
+    assert (cached == 128).all()
+    with pytest.raises(ValueError, match=r"range is '4095'; give full, auto or LOW\.\.HIGH"):
+        _config(shapes_dir, range="4095")
 
 
 def test_splits_come_from_json_and_from_lists(shapes_dir: Path, tmp_path: Path) -> None:

@@ -308,22 +308,23 @@ def test_only_unreadable_images_are_an_error(data: CocoDataset, tmp_path: Path) 
         TrainingViews([replace(data, images=(image,))], RUN)[ViewKey(0)]
 
 
-def test_the_cache_is_bounded_by_bytes(tmp_path: Path) -> None:
+def test_the_cache_is_bounded_by_bytes(data: CocoDataset, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(5)]
     for number, path in enumerate(paths):
         cv2.imwrite(str(path), np.full((500, 400, 3), number, np.uint8))
+    images = [replace(data.images[0], path=path) for path in paths]
     cache = ImageCache(2)  # three images of 0.6 MB
-    for path in [*paths, paths[2]]:
-        assert cache.read(path).shape == (500, 400, 3)
+    for image in [*images, images[2]]:
+        assert cache.read(image).shape == (500, 400, 3)
         assert cache.size <= 2_000_000
     assert cache.size == 1_800_000
     paths[2].unlink(), paths[0].unlink()
-    assert int(cache.read(paths[2])[0, 0, 0]) == 2  # kept
+    assert int(cache.read(images[2])[0, 0, 0]) == 2  # kept
     with pytest.raises(ValueError, match="does not exist"):
-        cache.read(paths[0])  # dropped
+        cache.read(images[0])  # dropped
 
 
 def test_a_cache_of_nothing_still_reads(data: CocoDataset) -> None:
     cache = ImageCache(0)
-    assert cache.read(data.images[0].path).shape == (128, 160, 3)
+    assert cache.read(data.images[0]).shape == (128, 160, 3)
     assert cache.size == 0
