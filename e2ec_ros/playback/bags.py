@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +53,13 @@ def open_bag(path: Path, topic: str, values: ValueRange) -> Source:
 
     Args:
         path: a folder or a file.
-        topic: image topic; empty for the first that can be shown, 16-bit grey ones last.
+        topic: image topic; empty for the first that can be shown, colour before grey.
         values: how 16-bit images are shown.
 
     Raises:
         ValueError: the bag cannot be read, or has no such topic with images.
     """
-    reader, unclosed = _open_reader(path)
+    reader, unclosed, faults = _open_reader(path)
     try:
         with closing(reader):
             topics = [_look_at(reader, name, values) for name in _image_topics(reader)]
@@ -74,6 +75,7 @@ def open_bag(path: Path, topic: str, values: ValueRange) -> Source:
     note = f"; other image topics: {others}" if others else ""
     if unclosed:
         note += "; it was not closed, so its last messages may be missing"
+    note += "".join(f"; {fault}" for fault in faults)
     return Source(
         description=f"bag {path}, {chosen.name} ({chosen.encoding}){note}",
         rate=rate,
@@ -87,34 +89,53 @@ def _bag_files(folder: Path) -> list[Path]:
     return sorted(files, key=natural_key)
 
 
-def _open_reader(path: Path) -> tuple[AnyReader, bool]:
-    """Opens a bag. Returns it and whether its recorder left it without an end."""
+def _open_reader(path: Path) -> tuple[AnyReader, bool, list[str]]:
+    """Opens a bag.
+
+    Returns:
+        its reader, whether its recorder left it without an end, and what is wrong with files of
+        it that cannot be read.
+    """
     try:
         from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
     except ImportError as error:
         raise ValueError("reading bags needs rosbags: pip install rosbags") from error
     types = get_typestore(Stores.LATEST)  # for bags that hold no definitions
+
+    def opened(paths: list[Path]) -> AnyReader:
+        reader = AnyReader(paths, default_typestore=types)
+        reader.open()
+        return reader
+
     try:
         whole = path.is_file() or (path / "metadata.yaml").is_file()
-        reader = AnyReader([path] if whole else _bag_files(path), default_typestore=types)
-        reader.open()
+        return opened([path] if whole else _bag_files(path)), False, []
     except Exception as error:
         reason = f"bag {str(path)!r} cannot be read: {_one_line(error)}"
-    else:
-        return reader, False
     # Without its metadata.yaml, and the files as far as they go.
-    try:
-        files = [path] if path.is_file() else _bag_files(path)
-        unclosed = [f for f in files if is_unclosed(f)]
-        mended = [UnclosedMcap(f) if f in unclosed else f for f in files]
-        reader = AnyReader(mended, default_typestore=types)
-        reader.open()
-    except Exception as error:
-        if path.suffix == ".db3" or "malformed" in reason:
-            reason += f"; try: sqlite3 {path} .recover"
-        raise ValueError(reason) from error
-    return reader, bool(unclosed)
+    files, faults, unclosed = [], [], False
+    for file in [path] if path.is_file() else _bag_files(path):
+        try:
+            ended = not is_unclosed(file)
+            files.append(file if ended else UnclosedMcap(file))
+            opened(files[-1:]).close()
+            unclosed |= not ended
+        except Exception as error:
+            files = files[:-1]
+            faults.append(f"{str(file)!r} cannot be read: {_one_line(error)}{_remedy(file)}")
+    if not files:
+        raise ValueError(faults[0] if faults else reason)
+    return opened(files), unclosed, faults
+
+
+def _remedy(file: Path) -> str:
+    """What to do about a file that cannot be read."""
+    if file.suffix != ".db3":
+        return ""
+    mended = file.with_name(f"{file.stem}_mended.db3")
+    command = f"sqlite3 {quote(str(file))} .recover | sqlite3 {quote(str(mended))}"
+    return f"; copy it again, or try: {command}"
 
 
 def _image_topics(reader: AnyReader) -> list[str]:
@@ -136,17 +157,29 @@ def _look_at(reader: AnyReader, topic: str, values: ValueRange) -> _Topic:
     encoding, rank = "no image", None
     for _, message in islice(_messages(reader, topic, IMAGE_TYPES), LOOKED_AT):
         if isinstance(message, ValueError):
-            encoding, rank = "unreadable", 2
+            encoding, rank = "unreadable", 3
             continue
         encoding = getattr(message, "encoding", "") or getattr(message, "format", "")
-        rank = 2  # perhaps readable further on
+        rank = 3  # perhaps readable further on
         if is_depth(message, values):
             return _Topic(name=topic, encoding=f"{encoding}, depth", rank=None)
         with suppress(ValueError):
-            to_rgb(message, values)
-            grey = encoding.startswith(("mono16", "16UC1"))  # might be depth under another name
-            return _Topic(name=topic, encoding=encoding, rank=int(grey))
+            return _Topic(name=topic, encoding=encoding, rank=_rank(message, encoding, values))
     return _Topic(name=topic, encoding=encoding, rank=rank)
+
+
+def _rank(message: Message, encoding: str, values: ValueRange) -> int:
+    """0 for colour, 1 for grey (infrared, masks), 2 for 16-bit grey, which might be depth.
+
+    Raises:
+        ValueError: the image cannot be read.
+    """
+    rgb = to_rgb(message, values)
+    if encoding.startswith(("mono16", "16UC1")):
+        return 2
+    if hasattr(message, "encoding"):
+        return int(encoding in ("mono8", "8UC1"))
+    return int((rgb == rgb[..., :1]).all())
 
 
 def _choose(path: Path, reader: AnyReader, topics: list[_Topic], wanted: str) -> _Topic:
@@ -215,7 +248,7 @@ def _images(
     values: ValueRange,
 ) -> Iterator[SourceImage | ValueError]:
     """The images of one topic, each with the latest CameraInfo beside it."""
-    reader, unclosed = _open_reader(path)
+    reader, unclosed, faults = _open_reader(path)
     index = 0
     with closing(reader):
         wanted = [
@@ -253,6 +286,7 @@ def _images(
             index += connection.msgtype != INFO_TYPE
     if unclosed:
         yield ValueError(f"bag {str(path)!r} was not closed; what followed image {index} is lost")
+    yield from map(ValueError, faults)
 
 
 def _stamp(message: Message) -> int:

@@ -10,7 +10,19 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from ros_bags import compressed, depth, info, picture, raw, write_bag, write_messages
+from ros_bags import (
+    compressed,
+    depth,
+    header,
+    info,
+    picture,
+    raw,
+    write_bag,
+    write_messages,
+)
+from ros_bags import (
+    image as raw_image,
+)
 from rosbags.rosbag2 import StoragePlugin
 
 from e2ec_core.value_range import parse_range
@@ -65,6 +77,21 @@ def test_colour_is_chosen_before_depth(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"no colour on {topic}, only /depth/image") as caught:
             open_source(bag, bag_topic=topic)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_colour_is_chosen_before_grey(tmp_path: Path, packed: bool) -> None:
+    grey = np.repeat(picture(2)[..., :1], 3, axis=2)
+    if packed:
+        jpegs = [cv2.imencode(".jpg", rgb)[1].tobytes() for rgb in (grey, picture(1))]
+        infrared, colour = (compressed(jpeg, "jpeg") for jpeg in jpegs)
+    else:
+        infrared = raw_image(grey[..., 0], 48, "mono8", header())
+        colour = raw(picture(1))
+    sent = [("/a/infrared", 1, infrared), ("/b/colour", 1, colour), ("/c/depth", 1, depth())]
+    bag = str(write_messages(tmp_path / "bag", sent))
+    assert ", /b/colour (" in open_source(bag).description
+    assert ", /a/infrared (" in open_source(bag, bag_topic="/a/infrared").description
 
 
 def test_grey_of_16_bits_is_shown_where_nothing_else_is(tmp_path: Path) -> None:
@@ -148,9 +175,24 @@ def test_an_mcap_without_its_end_is_played_as_far_as_it_goes(
 def test_a_torn_database_is_named_with_its_remedy(tmp_path: Path) -> None:
     file = data_file(write_bag(tmp_path / "bag", StoragePlugin.SQLITE3, 20))
     file.write_bytes(file.read_bytes()[: 2**15])
-    with pytest.raises(ValueError, match=r"malformed.*try: sqlite3 ") as caught:
-        open_source(str(file.parent))
-    assert "\n" not in str(caught.value)
+    wanted = rf"'{file}' cannot be read: .*malformed; copy it again, or try: sqlite3 {file} "
+    for path in (file, file.parent):
+        with pytest.raises(ValueError, match=wanted) as caught:
+            open_source(str(path))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_torn_file_of_a_split_bag_costs_only_itself(tmp_path: Path) -> None:
+    folder, other = tmp_path / "bag", tmp_path / "other"
+    torn = data_file(write_bag(folder, StoragePlugin.SQLITE3, 20))
+    torn.write_bytes(torn.read_bytes()[: 2**15])
+    data_file(write_bag(other, StoragePlugin.SQLITE3, 4)).rename(folder / "second.db3")
+    source = open_source(str(folder))
+    assert f"'{torn}' cannot be read" in source.description
+    images, errors = played(source)
+    assert len(images) == 4
+    (error,) = errors
+    assert error.startswith(f"'{torn}' cannot be read")
 
 
 def focal(source: Source) -> float | None:
