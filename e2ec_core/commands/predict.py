@@ -49,7 +49,8 @@ def main(words: Sequence[str]) -> int:
     for note in (*found.notes, *found.faults):
         _complain(note)
     failed, partly = draw_all(items, model, settings, values) if items else ([], [])
-    lost = [*found.faults, *(repr(str(item.path)) for item in [*failed, *partly])]
+    lost = [*found.faults, *(repr(str(item.path)) for item in failed)]
+    lost += [f"frames of {str(item.path)!r}" for item in partly]
     if lost:
         _complain(left_out(lost, len(items) + len(found.faults)))
     return 2 if len(failed) == len(items) else int(bool(lost))

@@ -222,7 +222,7 @@ def test_damaged_frames_cost_only_themselves(
         f"predict: frame {lost[0]} of {str(path)!r} cannot be decoded{more}; "
         f"{str(tmp_path / 'out/drive.mp4')!r} has the other {20 - len(lost)} frames"
     )
-    assert last == f"predict: 1 of 1 left out: {str(path)!r}"
+    assert last == f"predict: 1 of 1 left out: frames of {str(path)!r}"
 
 
 def test_where_nothing_is_drawn_the_status_is_2(
