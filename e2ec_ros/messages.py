@@ -127,11 +127,6 @@ def flat_vertices(vertices: NDArray[np.float32]) -> array.array[float]:
     return flat
 
 
-def vertices_of(instance: InstanceContour) -> NDArray[np.float32]:
-    """The contour of a received message as float32 [N, 2] (x, y), source-image px; a view."""
-    return np.frombuffer(instance.contour, np.float32).reshape(-1, 2)
-
-
 def touches_border(
     boxes_xyxy: NDArray[np.float32], image_size: tuple[int, int]
 ) -> NDArray[np.bool_]:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
 from rclpy.lifecycle import LifecycleNode
-from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -16,36 +11,36 @@ from visualization_msgs.msg import MarkerArray
 from e2ec_core.contours import Contours
 from e2ec_ros.calibration import Calibration, fit_calibration
 from e2ec_ros.images import RgbImage, encode_jpeg, fill_image
+from e2ec_ros.lazy_outputs import LazyOutputs
 from e2ec_ros.markers import clear_markers, contour_markers
 from e2ec_ros.messages import ModelDescription, model_info
-from e2ec_ros.msg import InstanceContourArray, ModelInfo
+from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.parameters import NodeParameters
+from e2ec_ros.publishers import Publishers
 from e2ec_ros.qos import latched, newest_only
-
-if TYPE_CHECKING:
-    from rclpy.lifecycle import LifecyclePublisher
 
 CONTOURS_QOS = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
 IMAGE_QOS = newest_only(QoSReliabilityPolicy.RELIABLE)  # serves best-effort readers too
 
 
-class Outputs:
+class Outputs(Publishers):
     """The publishers; the inference thread publishes. Sends the model's description at once.
 
     Args:
         node: the node; its lifecycle decides whether the publishers send.
         model: what runs.
         parameters: those of configure.
+
+    Attributes:
+        lazy: label images, detections and annotations.
     """
 
     def __init__(
         self, node: LifecycleNode, model: ModelDescription, parameters: NodeParameters
     ) -> None:
-        self._node = node
+        super().__init__(node)
         self._model = model
         self._image_topic = node.resolve_topic_name("image")
-        self._warned: set[str] = set()
-        self._managed: list[LifecyclePublisher[Any]] = []
         self.contours = self._managed_publisher(InstanceContourArray, "~/contours", CONTOURS_QOS)
         self.overlay = self._managed_publisher(Image, "~/overlay/image", IMAGE_QOS)
         self.compressed = self._managed_publisher(
@@ -53,17 +48,15 @@ class Outputs:
         )
         self.overlay_info = self._managed_publisher(CameraInfo, "~/overlay/camera_info", IMAGE_QOS)
         self.markers = self._managed_publisher(MarkerArray, "~/markers", CONTOURS_QOS)
-        # Not managed: a managed one would swallow the message, as the node is not active yet.
-        self._info: Publisher[ModelInfo] = node.create_publisher(
-            ModelInfo, "~/model_info", latched()
+        self._send_latched(
+            model_info(model, parameters.score_threshold), "~/model_info", latched()
         )
-        self._info.publish(model_info(model, parameters.score_threshold))
+        self.lazy = LazyOutputs(node, model, parameters)
 
     def destroy(self) -> None:
         """Takes the publishers off the node."""
-        for publisher in self._managed:
-            self._node.destroy_lifecycle_publisher(publisher)
-        self._node.destroy_publisher(self._info)
+        self.lazy.destroy()
+        super().destroy()
 
     def publish_markers(
         self,
@@ -129,16 +122,6 @@ class Outputs:
                 self.compressed.publish(CompressedImage(header=header, format="jpeg", data=data))
         return drawn is not None
 
-    @contextmanager
-    def _optional(self, what: str) -> Iterator[None]:
-        """Lets one output fail alone and warns once: the contours of the frame are out already."""
-        try:
-            yield
-        except Exception as error:
-            if self._node.context.ok():
-                reason = (str(error) or type(error).__name__).splitlines()[0]
-                self._warn(f"no {what}: {reason}")
-
     def _calibration(
         self, info: CameraInfo | None, size: tuple[int, int], header: Header
     ) -> Calibration | None:
@@ -150,12 +133,6 @@ class Outputs:
         except ValueError as error:
             self._warn(f"CameraInfo is not used: {error}")
             return None
-
-    def _warn(self, text: str) -> None:
-        """Warns once of each thing."""
-        if text not in self._warned:
-            self._warned.add(text)
-            self._node.get_logger().warning(text)
 
     def _draw(
         self, image_rgb: RgbImage, contours: Contours, parameters: NodeParameters
@@ -170,12 +147,3 @@ class Outputs:
             fill=parameters.overlay_fill,
             labels=parameters.overlay_labels,
         )
-
-    def _managed_publisher(
-        self, kind: type, topic: str, qos: QoSProfile
-    ) -> LifecyclePublisher[Any]:
-        publisher: LifecyclePublisher[Any] = self._node.create_lifecycle_publisher(
-            kind, topic, qos
-        )
-        self._managed.append(publisher)
-        return publisher

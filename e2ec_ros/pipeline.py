@@ -97,6 +97,7 @@ class Pipeline:
         self._outputs.contours.publish(contour_array(contours, self._model, timing, header))
         self._statistics.published(timing)
         info = frame.camera_info
+        self._outputs.lazy.publish(contours, header, parameters)
         self._outputs.publish_markers(contours, header, info, parameters)
         if self._outputs.publish_overlay(image_rgb, contours, header, info, parameters):
             self._statistics.overlay_drawn()

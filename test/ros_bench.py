@@ -19,8 +19,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CompressedImage, Image
 
 from e2ec_ros.demo.children import ChildProcess
+from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.resources import dds_environment
 
 M = TypeVar("M")
@@ -155,3 +157,25 @@ class Bench:
         request = SetParametersAtomically.Request(parameters=[message])
         answer = self.call(SetParametersAtomically, f"{node}/set_parameters_atomically", request)
         return "" if answer.result.successful else str(answer.result.reason)
+
+
+class Stream:
+    """Publishes images to the node and gets the answers."""
+
+    def __init__(self, bench: Bench, kind: type = Image, topic: str = "/image") -> None:
+        self.bench = bench
+        self.answers = bench.listen(InstanceContourArray, "/e2ec/contours")
+        self.publisher = bench.node.create_publisher(kind, topic, 10)
+
+    def ready(self) -> Stream:
+        """Waits until both ends are connected."""
+        self.bench.wait(lambda: self.publisher.get_subscription_count() > 0)
+        self.bench.wait(lambda: self.bench.node.count_publishers("/e2ec/contours") > 0)
+        return self
+
+    def ask(self, message: Image | CompressedImage) -> InstanceContourArray:
+        """Publishes one image and waits for the answer with its stamp."""
+        self.publisher.publish(message)
+        stamp = message.header.stamp
+        self.bench.wait(lambda: any(a.header.stamp == stamp for a in self.answers))
+        return next(a for a in self.answers if a.header.stamp == stamp)

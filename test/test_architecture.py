@@ -23,9 +23,12 @@ FORBIDDEN = {
 WITHOUT_RCLPY = {
     *(
         "calibration",
+        "contour_messages",
         "demo/children",
         "diagnostics",
+        "foxglove_messages",
         "images",
+        "label_images",
         "markers",
         "messages",
         "model",
@@ -38,6 +41,7 @@ WITHOUT_RCLPY = {
         "playback/live",
         "resources",
         "statistics",
+        "vision_messages",
         "worker",
     ),
 }

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
-from e2ec_ros.messages import vertices_of
+from e2ec_ros.contour_messages import vertices_of
 from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.qos import latched
 

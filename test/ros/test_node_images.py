@@ -17,11 +17,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from e2ec_ros.contour_messages import vertices_of
 from e2ec_ros.images import encode_jpeg, fill_image, to_rgb
-from e2ec_ros.messages import clip_to_image, vertices_of
-from e2ec_ros.msg import InstanceContourArray
+from e2ec_ros.messages import clip_to_image
 from e2ec_ros.playback.sources import open_source
 from e2ec_ros.srv import SegmentImage
+from ros_bench import Stream
 
 if TYPE_CHECKING:
     from e2ec_ros.node import SegmentationNode
@@ -43,28 +44,6 @@ def coffee() -> NDArray[np.uint8]:
 def header() -> Header:
     """A header with a stamp of its own and an unusual frame."""
     return Header(stamp=Time(sec=next(STAMPS), nanosec=7), frame_id="left/optical frame")
-
-
-class Stream:
-    """Publishes images to the node and gets the answers."""
-
-    def __init__(self, bench: Bench, kind: type = Image, topic: str = "/image") -> None:
-        self.bench = bench
-        self.answers = bench.listen(InstanceContourArray, "/e2ec/contours")
-        self.publisher = bench.node.create_publisher(kind, topic, 10)
-
-    def ready(self) -> Stream:
-        """Waits until both ends are connected."""
-        self.bench.wait(lambda: self.publisher.get_subscription_count() > 0)
-        self.bench.wait(lambda: self.bench.node.count_publishers("/e2ec/contours") > 0)
-        return self
-
-    def ask(self, message: Image | CompressedImage) -> InstanceContourArray:
-        """Publishes one image and waits for the answer with its stamp."""
-        self.publisher.publish(message)
-        stamp = message.header.stamp
-        self.bench.wait(lambda: any(a.header.stamp == stamp for a in self.answers))
-        return next(a for a in self.answers if a.header.stamp == stamp)
 
 
 def activate(bench: Bench) -> None:
