@@ -70,12 +70,14 @@ def _filled_part(
     if not len(x):
         return slice(0), slice(0), np.zeros((0, 0), np.bool_)
     column = np.clip(np.ceil(x), 0, width).astype(np.int64)
-    top, left, right = row.min(), column.min(), column.max()
-    shape = row.max() + 1 - top, right + 1 - left
-    index = (row - top) * shape[1] + column - left
-    flips = np.bincount(index, minlength=shape[0] * shape[1]).reshape(shape)[:, :-1] & 1
-    inside = np.bitwise_xor.accumulate(flips.astype(np.bool_), axis=1)
-    return slice(top, top + shape[0]), slice(left, right), inside
+    top, bottom, left, right = row.min(), row.max() + 1, column.min(), column.max()
+    shape = bottom - top, right - left
+    # Row by row, pixels outside and inside take turns at the crossings, of which a row has an
+    # even number.
+    turns = np.sort((row - top) * shape[1] + column - left)
+    lengths = np.diff(turns, prepend=0, append=shape[0] * shape[1])
+    inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(shape)
+    return slice(top, bottom), slice(left, right), inside
 
 
 def _row_crossings(points: Polygon, height: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
