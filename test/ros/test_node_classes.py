@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,3 +68,18 @@ def test_an_unknown_class_keeps_the_node_unconfigured_until_mended(
     assert bench.set("classes", "cup") == ""
     assert bench.transition("configure")
     assert found(bench, coffee) == {"cup"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [([], [""]), (["-p", "classes:=[cup, traffic light]"], ["cup", "traffic light"])],
+)
+def test_files_and_arguments_give_classes(
+    bench: Bench, repo_dir: Path, words: list[str], expected: list[str]
+) -> None:
+    file = ["--params-file", str(repo_dir / "config/e2ec.yaml")]
+    bench.start("e2ec_ros.node", ["--ros-args", *file, *words])
+    request = GetParameters.Request(names=["classes"])
+    (value,) = bench.call(GetParameters, "/e2ec/get_parameters", request).values
+    assert value.string_array_value == expected
+    assert bench.transition("configure")
