@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ HELP = (
     "`0..4095`, 14 bits: `0..16383`), `auto` for each image's own."
 )
 WHITE = 65535  # the largest 16-bit value
+LOW = 16383  # the largest 14-bit value
 OUTLIERS = 0.1  # %, of the pixels at either end that `auto` leaves out: dead and hot pixels
 MOST_SAMPLES = 100_000  # pixels that `auto` looks at
 
@@ -39,6 +42,8 @@ class ValueRange:
 
     def to_8_bit(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         """Maps an integer array of any shape to uint8 of the same shape, rounded."""
+        if self.full and 0 < pixels.max(initial=0) <= LOW:
+            warn_of_darkness()
         low, high = self._of(pixels) if self.automatic else (self.low, self.high)
         values = np.clip(pixels, low, high).astype(np.uint32) - np.uint32(low)
         span = np.uint32(max(high - low, 1))
@@ -53,6 +58,16 @@ class ValueRange:
 
 
 FULL = ValueRange()
+
+
+@lru_cache(maxsize=1)  # once for each process
+def warn_of_darkness() -> None:
+    """Logs a warning that an image is dark because its values have fewer than 16 bits."""
+    logging.getLogger(__name__).warning(
+        "a 16-bit image has no value above %d and is shown dark; if it holds 12 or 14 bits, set "
+        "range, e.g. 0..4095, 0..%d or auto",
+        *(LOW, LOW),
+    )
 
 
 def parse_range(text: object, name: str = "") -> ValueRange:

@@ -220,7 +220,7 @@ def _decode(message: EncodedImage, values: ValueRange) -> RgbImage:
         pixels = to_8_bit(decode_stored(message.data), values)
         if pixels.ndim == 3:
             return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-        pattern = encoding.rstrip("0123456789")
+        pattern = encoding.lower().rstrip("0123456789")
         if pattern in _BAYER:
             return _demosaic(pixels, _BAYER[pattern])
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)

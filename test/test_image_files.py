@@ -20,6 +20,7 @@ from e2ec_core.image_files import (
     read_header,
     read_image,
 )
+from e2ec_core.value_range import parse_range, warn_of_darkness
 
 IMAGE = picture()
 
@@ -39,6 +40,20 @@ def test_grey_deep_and_transparent_images_are_read_as_rgb(tmp_path: Path) -> Non
     cv2.imwrite(str(tmp_path / "deep.png"), np.full((4, 6), 90 * 257, np.uint16))
     for name in ("grey.png", "alpha.png", "deep.png"):
         assert read_image(tmp_path / name).tolist() == np.full((4, 6, 3), 90).tolist()
+
+
+def test_images_of_16_bits_are_shown_in_a_range_and_dark_ones_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in (("wide", 40_000), ("black", 0), ("low", 2048)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((4, 6), value, np.uint16))
+    assert (read_image(tmp_path / "low.png", values=parse_range("0..4095")) == 128).all()
+    warn_of_darkness.cache_clear()
+    shown = [read_image(tmp_path / f"{n}.png").max() for n in ("wide", "black", "low", "low")]
+    assert shown == [156, 0, 8, 8]
+    (line,) = caplog.messages
+    assert line.startswith("a 16-bit image has no value above 16383 and is shown dark; ")
+    assert line.endswith("set range, e.g. 0..4095, 0..16383 or auto")
 
 
 def test_pixels_are_those_of_opencv(tmp_path: Path) -> None:

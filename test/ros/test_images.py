@@ -323,6 +323,15 @@ def test_compressed_mosaics_become_colors(pattern: str, bits: int, codec: str) -
     assert np.abs(got.astype(int) - gradient()[2:-2, 2:-2]).mean() < 4
 
 
+def test_the_pattern_of_a_mosaic_may_be_in_capitals() -> None:
+    data = cv2.imencode(".png", mosaic(gradient(), "rggb"))[1].tobytes()
+    low, high = (
+        to_rgb(CompressedImage(format=f"{name}8; png compressed", data=data))
+        for name in ("bayer_rggb", "BAYER_RGGB")
+    )
+    np.testing.assert_array_equal(low, high)
+
+
 def test_a_mosaic_that_was_sent_as_colors_stays_as_it_is() -> None:
     data = cv2.imencode(".png", gradient()[..., ::-1])[1].tobytes()
     sent = CompressedImage(format="bayer_rggb8; jpeg compressed bgr8", data=data)
