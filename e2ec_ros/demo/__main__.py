@@ -147,7 +147,10 @@ def play(options: argparse.Namespace) -> None:
         ValueError: bad input, or a process that could not do its part; one line.
     """
     chapters = open_chapters(options)
-    folder = make_folder(Path(options.output), overwrite=options.overwrite)
+    played, folder = Path(options.input or "").resolve(), Path(options.output)
+    if options.input and played.exists() and folder.resolve() in (played, *played.parents):
+        raise ValueError(f"{options.input!r} lies in the folder of the results; give --output")
+    make_folder(folder, overwrite=options.overwrite)
     rate = min(max(chapter.source.rate for chapter in chapters), LARGEST_VIDEO_RATE)
     rate = rate if rate >= 2.0 else 10.0
     with ExitStack() as stack:

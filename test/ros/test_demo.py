@@ -71,6 +71,7 @@ def test_a_folder_plays(tmp_path: Path) -> None:
         (["--input", "/nowhere.mp4"], "'/nowhere.mp4' does not exist"),
         (["--input", "{tmp}/torn.avi"], "nor a video"),
         (["--input", "{tmp}/empty"], "holds no images"),
+        (["--input", "{tmp}/a.png", "--output", "{tmp}"], "a.png' lies in the folder of the res"),
         (["--frames", "-1"], "--frames is -1"),
         (["--output", "{tmp}/torn.avi/out"], "cannot make the folder"),
         (["--output", "{tmp}"], "holds files that no demo wrote; give another --output"),
@@ -83,6 +84,7 @@ def test_what_cannot_be_is_told_in_one_line(
 ) -> None:
     (tmp_path / "torn.avi").write_bytes(b"RIFF torn")
     (tmp_path / "empty").mkdir()
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((32, 48, 3), np.uint8))
     given = ["--output", str(tmp_path / "out"), *arguments]
     done = run(*[word.format(tmp=tmp_path) for word in given])
     assert done.returncode == 1
