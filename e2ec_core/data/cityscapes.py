@@ -57,7 +57,7 @@ def read_cityscapes(
         COCO content; category ids are Cityscapes' label ids, image ids count the sorted names.
 
     Raises:
-        ValueError: the folder is missing or holds none of the forms, or a file is broken.
+        ValueError: the folder is missing or holds none of the forms, or all files are broken.
     """
     folder = Path(annotations)
     if not folder.is_dir():
@@ -74,10 +74,15 @@ def read_cityscapes(
     for number, (name, path) in enumerate(sorted(sources.items()), start=1):
         if wanted is not None and name not in wanted:
             continue
-        size, objects = _read_objects(path, Path(image_folder) / name, problems)
+        try:
+            size, objects = _read_objects(path, Path(image_folder) / name, problems)
+        except ValueError as error:
+            problems.note(defects.UNREADABLE_LABELS, str(error))
+            continue
         images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
         for fields in objects:
             labels.append({"id": len(labels) + 1, "image_id": number, **fields})
+    problems.require_some(images, defects.UNREADABLE_LABELS)
     categories = [{"id": key, "name": name} for name, key in LABEL_IDS.items()]
     return {"images": images, "annotations": labels, "categories": categories}
 
@@ -127,18 +132,23 @@ def _read_objects(
     content = read_json(path)
     try:
         if isinstance(content, list):
-            return png_size(image) or _FULL_SIZE, [
-                {
-                    "category_id": LABEL_IDS.get(entry["label"], -1),
-                    "segmentation": [np.ravel(c["poly"]).tolist() for c in entry["components"]],
-                    "iscrowd": 0,
-                }
-                for entry in content
-            ]
+            return png_size(image) or _FULL_SIZE, list(_components(content, problems, path.name))
         ids = draw_instance_ids(content, problems, path.name)
         return ids.shape, list(_objects_of_ids(ids))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{str(path)!r} is not Cityscapes' format: {error!r}") from error
+
+
+def _components(content: list[Any], problems: Problems, place: str) -> Iterator[Content]:
+    for number, entry in enumerate(content, start=1):
+        try:
+            yield {
+                "category_id": LABEL_IDS.get(entry["label"], -1),
+                "segmentation": [np.ravel(c["poly"]).tolist() for c in entry["components"]],
+                "iscrowd": 0,
+            }
+        except (KeyError, TypeError, ValueError):
+            problems.note(defects.MALFORMED, f"object {number} of {place}")
 
 
 def read_instance_ids(path: Path) -> NDArray[np.int32]:
@@ -160,11 +170,16 @@ def draw_instance_ids(content: Content, problems: Problems, place: str) -> NDArr
     """
     ids = np.zeros((int(content["imgHeight"]), int(content["imgWidth"])), np.int32)
     counts = dict.fromkeys(LABEL_IDS, 0)
-    for entry in content["objects"]:
-        name = str(entry["label"])
-        if entry.get("deleted") or name in _TRANSPARENT:
+    for number, entry in enumerate(content["objects"], start=1):
+        try:
+            name = str(entry["label"])
+            points = np.asarray(entry["polygon"], np.float64).reshape(-1, 2)
+            deleted = entry.get("deleted")
+        except (KeyError, TypeError, ValueError):
+            problems.note(defects.MALFORMED, f"object {number} of {place}")
             continue
-        points = np.asarray(entry["polygon"], np.float64).reshape(-1, 2)
+        if deleted or name in _TRANSPARENT:
+            continue
         if len(points) < 3 or not np.isfinite(points).all():
             few = len(points) < 3
             problems.note(defects.FEW_POINTS if few else defects.NOT_FINITE, f"{name} in {place}")

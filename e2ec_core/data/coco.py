@@ -115,7 +115,8 @@ def dataset_from_content(
     for position, (entry, fit) in enumerate(zip(entries, fits, strict=True)):
         if fit is None:
             continue
-        known = images.get(fit.identity)
+        key = fit.identity, fit.upright
+        known = images.get(key)
         if known:
             problems.note(defects.ONE_FILE, entry.name)
         objects = {_identity(instance): instance for instance in known.instances} if known else {}
@@ -126,9 +127,9 @@ def dataset_from_content(
                 if instance and objects.setdefault(_identity(instance), instance) is not instance:
                     problems.note(defects.OBJECT_TWICE, annotation.place)
         if known:
-            images[fit.identity] = replace(known, instances=tuple(objects.values()))
+            images[key] = replace(known, instances=tuple(objects.values()))
             continue
-        images[fit.identity] = LabelledImage(
+        images[key] = LabelledImage(
             image_id=entry.image_id,
             path=fit.path,
             height=fit.size[0],

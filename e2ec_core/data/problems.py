@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Literal
 
 Handling = Literal["left out", "repaired", "kept", "doubtful"]
 
 MALFORMED = "entry that lacks what its kind needs"
+UNREADABLE_LABELS = "label file that cannot be read"
 NO_NAME = "image or category without a name"
 SHARED_ID = "image whose id another image has"
 UNCLEAR_IMAGE = "annotation of an id that several images have"
@@ -62,13 +63,14 @@ MOST_BOXES = (
 INSIDE_OTHER = "polygon inside another of its object"
 
 _LOST_IMAGES = (
-    *(MALFORMED, NO_ID, NO_NAME, SHARED_ID, UNKNOWN_NAME, MISSING_IMAGE, AMBIGUOUS_FILE),
-    *(UNREADABLE, TRUNCATED, NO_SIZE, NO_SIZE_FITS, OTHER_SIZE),
+    *(MALFORMED, UNREADABLE_LABELS, NO_ID, NO_NAME, SHARED_ID, UNKNOWN_NAME),
+    *(MISSING_IMAGE, AMBIGUOUS_FILE, UNREADABLE, TRUNCATED, NO_SIZE, NO_SIZE_FITS, OTHER_SIZE),
 )
 
 HANDLING: Mapping[str, Handling] = MappingProxyType(
     {
         MALFORMED: "left out",
+        UNREADABLE_LABELS: "left out",
         NO_NAME: "left out",
         SHARED_ID: "left out",
         UNCLEAR_IMAGE: "left out",
@@ -141,6 +143,11 @@ class Problems(Counter[str]):
         places = self.examples.setdefault(kind, [])
         if len(places) < EXAMPLES:
             places.append(place)
+
+    def require_some(self, kept: Collection[object], kind: str) -> None:
+        """Raises ValueError, with the first place, if nothing is kept because of a problem."""
+        if self[kind] and not kept:
+            raise ValueError(self.examples[kind][0])
 
     @property
     def losses(self) -> int:

@@ -56,7 +56,11 @@ def _read_folder(folder: Path, file_names: Iterable[str] | None, problems: Probl
     images: list[Content] = []
     labels: list[Content] = []
     for number, path in enumerate(paths, start=1):
-        segments, classes = read_mat(path)
+        try:
+            segments, classes = read_mat(path)
+        except ValueError as error:
+            problems.note(defects.UNREADABLE_LABELS, str(error))
+            continue
         height, width = segments.shape
         name = f"{path.stem}.jpg"
         images.append({"id": number, "file_name": name, "height": height, "width": width})
@@ -68,6 +72,7 @@ def _read_folder(folder: Path, file_names: Iterable[str] | None, problems: Probl
             label = {"id": len(labels) + 1, "image_id": number, "category_id": int(class_number)}
             flat = [outline.ravel().tolist() for outline in outlines]
             labels.append({**label, "segmentation": flat, "iscrowd": 0})
+    problems.require_some(images, defects.UNREADABLE_LABELS)
     categories = [{"id": key, "name": name} for key, name in CATEGORIES.items()]
     return {"images": images, "annotations": labels, "categories": categories}
 

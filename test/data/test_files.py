@@ -158,6 +158,13 @@ def test_one_file_is_known_under_any_path(tmp_path: Path, link: Callable[[Path],
     assert data.problems == {defects.ONE_FILE: 1}
 
 
+def test_one_file_labelled_upright_and_as_stored_stays_two_images(tmp_path: Path) -> None:
+    files = {"a.jpg": turned_jpeg(picture(HEIGHT, WIDTH), 6)}
+    sizes = {"a.jpg": (HEIGHT, WIDTH), "a.jpg#2": (WIDTH, HEIGHT)}
+    data = _load(tmp_path, files, sizes)
+    assert [(i.height, i.upright) for i in data.images] == [(HEIGHT, False), (WIDTH, True)]
+
+
 def test_copies_are_named_and_stay_apart(tmp_path: Path) -> None:
     other = encoded(picture(HEIGHT, WIDTH, seed=1))
     same_end = JPEG[:300] + b"\xff\xff" + JPEG[302:] + bytes(5000)

@@ -139,6 +139,10 @@ def test_broken_sbd_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mat").write_text("no mat file at all")
     with pytest.raises(ValueError, match=r"a\.mat' is no instance file of SBD"):
         read_dataset("sbd", tmp_path, "")
+    _write_mat(tmp_path / "b.mat", np.ones((5, 7), np.uint8), [1])
+    data = read_dataset("sbd", tmp_path, "", file_names=["a.jpg", "b.jpg", "c.jpg"])
+    assert [image.name for image in data.images] == ["b.jpg"]
+    assert data.problems[defects.UNREADABLE_LABELS] == 1
 
 
 def _city(folder: Path) -> CocoDataset:
@@ -227,3 +231,34 @@ def test_cityscapes_folders_without_labels_are_refused(tmp_path: Path, city_dir:
     path.write_text('{"objects": 3}')
     with pytest.raises(ValueError, match=r"polygons\.json' is not Cityscapes' format"):
         _city(city_dir)
+
+
+def test_a_malformed_object_of_cityscapes_costs_itself(city_dir: Path) -> None:
+    path = next((city_dir / "gtFine").rglob("*.json"))
+    content = json.loads(path.read_text())
+    content["objects"] += [None, {"label": "car"}, {"label": "car", "polygon": [[1, 2], [3]]}]
+    path.write_text(json.dumps(content))
+    (path.parent / "ulm_000004_000019_gtFine_polygons.json").write_text("{")
+    data = _city(city_dir)
+    _check_city(data)
+    assert data.problems == {defects.MALFORMED: 3, defects.UNREADABLE_LABELS: 1}
+    assert data.problems.examples[defects.MALFORMED][0] == f"object 9 of {path.name}"
+    folder = city_dir / "components"
+    folder.mkdir()
+    sound = {"label": "car", "components": [{"poly": [[1, 1], [9, 1], [9, 9]]}]}
+    objects = [3, {"label": "car", "components": [{}]}, {"label": []}, sound]
+    (folder / "ulm_000003_000019.json").write_text(json.dumps(objects))
+    (image,) = read_dataset("cityscapes", folder, city_dir / "leftImg8bit/train").images
+    assert len(image.instances) == 1
+
+
+def test_a_malformed_annotation_of_kins_costs_itself(kins_dir: Path, tmp_path: Path) -> None:
+    content = json.loads((kins_dir / "2020.json").read_text())
+    count = len(content["annotations"])
+    content["annotations"] += [None, {"id": 7}]
+    content["categories"].append({"id": [1], "name": None})
+    (tmp_path / "2020.json").write_text(json.dumps(content))
+    data = read_dataset("kins", tmp_path / "2020.json", kins_dir / "val")
+    assert sum(len(image.instances) for image in data.images) == count
+    assert data.problems[defects.MALFORMED] == 2
+    assert data.problems[defects.NO_NAME] == 1
