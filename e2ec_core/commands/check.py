@@ -67,7 +67,8 @@ def main(words: Sequence[str]) -> int:
     checked = [health for _, health in found]
     if run and any(health.usable for health in checked[: len(run.train)]):
         # As in training, images without objects may stand beside others.
-        background = [h for h in checked[: len(run.train)] if h.images and not h.problems.losses]
+        train = checked[: len(run.train)]
+        background = [h for h in train if h.images and not h.problems.losses + len(h.wrong_images)]
         checked = [health for health in checked if health.usable or health not in background]
     return max(2 if not health.usable else int(not health.sound) for health in checked)
 

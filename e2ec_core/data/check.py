@@ -61,7 +61,8 @@ class Health:
     @property
     def usable(self) -> bool:
         """Whether there is anything to learn from or to measure on."""
-        return self.images > 0 and self.objects > 0
+        broken = 0 < self.decoded == len(self.wrong_images)
+        return self.images > 0 and self.objects > 0 and not broken
 
     @property
     def sound(self) -> bool:

@@ -186,12 +186,30 @@ def test_some_files_are_decoded_and_it_is_said_how_many(
         (tmp_path / path.name).write_bytes(data)
     words = ("--annotations", shapes_dir / "instances.json", "--images", tmp_path)
     status, shown = check(*words)
-    assert status == 1
-    assert shown.count("cannot be read") == 3
+    assert status == 2
+    assert shown.count("is damaged") == 3
     assert "3 image files were decoded, of the others only the headers were read" in shown
+    assert "of no use" in shown
+    (tmp_path / "0.png").write_bytes((shapes_dir / "images" / "0.png").read_bytes())
+    assert check(*words)[0] == 1
     status, shown = check(*words, "--read-images")
-    assert shown.count("cannot be read") == 6
+    assert status == 1
+    assert shown.count("is damaged") == 5
     assert "headers were read" not in shown
+
+
+def test_a_set_of_damaged_files_is_no_background(
+    check: Callable, shapes_dir: Path, tmp_path: Path
+) -> None:
+    labels, images = shapes_dir / "instances.json", shapes_dir / "images"
+    for path in images.iterdir():
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        (tmp_path / path.name).write_bytes(data)
+    sets = [{"annotations": str(labels), "images": str(f)} for f in (images, tmp_path)]
+    config = {"model": {"class_names": ["disc", "box"]}, "train": sets}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    assert check("--config", tmp_path / "run.yaml")[0] == 2
 
 
 def test_doubtful_labels_are_not_sound(check: Callable, shapes_dir: Path, tmp_path: Path) -> None:
