@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ class Contours:
         image_size: (height, width) of the source image, px.
         instance_ids: int64 [K], equal for the visible parts of one object, which share its class
             and score; numbers of this image alone. None: every contour is an object of its own.
+        track_ids: int64 [K], equal for one object in all images of a video (`e2ec_core.tracking`).
+            None: not tracked.
     """
 
     vertices: NDArray[np.float32]
@@ -37,6 +40,7 @@ class Contours:
     stage: Stage
     image_size: tuple[int, int]
     instance_ids: NDArray[np.int64] | None = None
+    track_ids: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -49,6 +53,7 @@ class Contours:
             scores=self.scores[index],
             class_ids=self.class_ids[index],
             instance_ids=None if self.instance_ids is None else self.instance_ids[index],
+            track_ids=None if self.track_ids is None else self.track_ids[index],
         )
 
     def by_instance(self) -> list[NDArray[np.int64]]:
@@ -57,6 +62,12 @@ class Contours:
             return list(np.arange(len(self))[:, None])
         ids, first = np.unique(self.instance_ids, return_index=True)
         return [np.flatnonzero(self.instance_ids == i) for i in ids[np.argsort(first)]]
+
+    def label(self, index: int, class_names: Sequence[str]) -> str:
+        """Class, track and score of one contour in words, e.g. `car #7 0.83`."""
+        name = class_names[int(self.class_ids[index])]
+        track = "" if self.track_ids is None else f" #{self.track_ids[index]}"
+        return f"{name}{track} {self.scores[index]:.2f}"
 
     @property
     def boxes_xyxy(self) -> NDArray[np.float32]:

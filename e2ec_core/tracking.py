@@ -58,7 +58,7 @@ class Tracker:
         memory: the same; may change between images.
     """
 
-    def __init__(self, memory: float = 1.0, confirm_after: int = 3) -> None:
+    def __init__(self, memory: float = 1.0, confirm_after: int = 2) -> None:
         if not memory > 0:
             raise ValueError(f"memory is {memory}; give a number of seconds above 0")
         if confirm_after < 1:

@@ -24,6 +24,7 @@ from e2ec_ros.worker import InferenceWorker
 
 if TYPE_CHECKING:
     from e2ec_core.inference.predictor import Predictor
+    from e2ec_core.tracking import Tracker
 
 
 class Engine:
@@ -35,6 +36,7 @@ class Engine:
         node: the node that gets the publishers.
         worker: the thread that the model was loaded on.
         predictor: the model.
+        tracker: gives objects ids; None without tracks.
         model: its description.
         parameters: the node's parameters.
 
@@ -50,6 +52,7 @@ class Engine:
         node: LifecycleNode,
         worker: InferenceWorker[Frame],
         predictor: Predictor,
+        tracker: Tracker | None,
         model: ModelDescription,
         parameters: DeclaredParameters[NodeParameters],
     ) -> None:
@@ -62,6 +65,7 @@ class Engine:
         self.outputs = Outputs(node, model, parameters.value)
         self._pipeline = Pipeline(
             predictor,
+            tracker,
             model,
             self.outputs,
             self.statistics,

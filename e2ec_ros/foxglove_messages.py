@@ -35,7 +35,7 @@ def image_annotations(
         model: names and colours of the classes.
         line_width: px.
         fill: opacity of the insides, 0 to 1.
-        labels: write class and score at the top of each contour.
+        labels: write class, track and score at the top of each contour.
     """
     font_size = max(_SMALLEST_TEXT, min(contours.image_size) / 40)
     message = ImageAnnotations()
@@ -59,7 +59,7 @@ def image_annotations(
                 TextAnnotation(
                     timestamp=header.stamp,
                     position=Point2(x=x, y=max(y, font_size)),  # inside the image
-                    text=f"{model.class_names[class_id]} {contours.scores[index]:.2f}",
+                    text=contours.label(index, model.class_names),
                     font_size=font_size,
                     text_color=_color(model.colors[class_id]),
                     background_color=_color((0, 0, 0)),

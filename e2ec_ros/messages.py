@@ -6,6 +6,7 @@ import array
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def instance_messages(contours: Contours, model: ModelDescription) -> list[Insta
     """One message per contour, in their order (falling score)."""
     boxes = contours.boxes_xyxy.astype(np.float32)
     truncated = touches_border(boxes, contours.image_size)
-    ids = contours.instance_ids
+    ids, tracks = contours.instance_ids, contours.track_ids
     rows = zip(
         contours.vertices,
         contours.scores.tolist(),
@@ -101,6 +102,7 @@ def instance_messages(contours: Contours, model: ModelDescription) -> list[Insta
         contours.areas.tolist(),
         truncated.tolist(),
         range(len(contours)) if ids is None else ids.tolist(),
+        repeat(InstanceContour.NO_TRACK, len(contours)) if tracks is None else tracks.tolist(),
         strict=True,
     )
     return [
@@ -108,7 +110,7 @@ def instance_messages(contours: Contours, model: ModelDescription) -> list[Insta
             class_id=class_id,
             class_name=model.class_names[class_id],
             score=score,
-            track_id=InstanceContour.NO_TRACK,
+            track_id=track_id,
             instance_id=instance_id,
             box=box,
             contour=flat_vertices(vertices),
@@ -116,7 +118,7 @@ def instance_messages(contours: Contours, model: ModelDescription) -> list[Insta
             amodal=model.amodal,
             truncated=cut,
         )
-        for vertices, score, class_id, box, area, cut, instance_id in rows
+        for vertices, score, class_id, box, area, cut, instance_id, track_id in rows
     ]
 
 

@@ -26,6 +26,7 @@ from e2ec_ros.model import describe_model, free_memory, load_predictor
 from e2ec_ros.parameters import Change, NodeParameters
 from e2ec_ros.running import run_node
 from e2ec_ros.srv import SegmentImage
+from e2ec_ros.tracks import make_tracker
 from e2ec_ros.transitions import transition
 from e2ec_ros.worker import InferenceWorker
 
@@ -91,13 +92,14 @@ class SegmentationNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads and warms up the model, makes publishers and services."""
         self.declared.require_possible()
-        self._worker = InferenceWorker()
         parameters = self.declared.value
+        tracker = make_tracker(parameters)
+        self._worker = InferenceWorker()
         self.loading = True
         predictor = self._on_worker(lambda: load_predictor(parameters))
         self.loading = False
         model = describe_model(predictor, parameters.precision)
-        self.engine = Engine(self, self._worker, predictor, model, self.declared)
+        self.engine = Engine(self, self._worker, predictor, tracker, model, self.declared)
         self.get_logger().info(
             f"loaded {model.name} ({len(model.class_names)} classes, "
             f"{model.vertices} vertices) on {model.device}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -18,6 +20,7 @@ from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.publishers import Publishers
 from e2ec_ros.qos import latched, newest_only
+from e2ec_ros.tracks import only_confirmed
 
 CONTOURS_QOS = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
 IMAGE_QOS = newest_only(QoSReliabilityPolicy.RELIABLE)  # serves best-effort readers too
@@ -42,6 +45,9 @@ class Outputs(Publishers):
         self._model = model
         self._image_topic = node.resolve_topic_name("image")
         self.contours = self._managed_publisher(InstanceContourArray, "~/contours", CONTOURS_QOS)
+        self.tracks = None
+        if parameters.tracks:
+            self.tracks = self._managed_publisher(InstanceContourArray, "~/tracks", CONTOURS_QOS)
         self.overlay = self._managed_publisher(Image, "~/overlay/image", IMAGE_QOS)
         self.compressed = self._managed_publisher(
             CompressedImage, "~/overlay/image/compressed", IMAGE_QOS
@@ -57,6 +63,11 @@ class Outputs(Publishers):
         """Takes the publishers off the node."""
         self.lazy.destroy()
         super().destroy()
+
+    def publish_tracks(self, message: InstanceContourArray, confirmed: NDArray[np.bool_]) -> None:
+        """Publishes those contours of an image whose tracks are confirmed, if somebody listens."""
+        if self.tracks is not None and self.tracks.get_subscription_count():
+            self.tracks.publish(only_confirmed(message, confirmed))
 
     def publish_markers(
         self,

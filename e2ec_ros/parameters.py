@@ -212,6 +212,22 @@ class NodeParameters:
     stage: str = shared(PredictorSettings, "stage")
     short_side: int = shared(PredictorSettings, "short_side")
     long_side: int = shared(PredictorSettings, "long_side")
+    tracks: bool = parameter(
+        "tracks",
+        False,
+        "Give objects ids that stay with them from image to image (`track_id`), and publish "
+        "`~/tracks`. Needs SciPy.",
+        change="unconfigured",
+        reason="the tracker is made in configure",
+    )
+    track_memory: float = parameter(
+        "track_memory",
+        1.0,
+        "Longest time that a track lasts while its object is not seen, and longest pause between "
+        "two images, s; afterwards objects get new ids.",
+        minimum=0.1,
+        maximum=60.0,
+    )
     image_transport: str = parameter(
         "image_transport",
         "raw",

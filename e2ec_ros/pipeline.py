@@ -24,9 +24,11 @@ from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.outputs import Outputs
 from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.statistics import FrameStatistics
+from e2ec_ros.tracks import add_tracks
 
 if TYPE_CHECKING:
     from e2ec_core.inference.predictor import Prediction, Predictor
+    from e2ec_core.tracking import Tracker
 
 
 class Pipeline:
@@ -34,6 +36,7 @@ class Pipeline:
 
     Args:
         predictor: the model.
+        tracker: gives objects ids; None without tracks.
         model: its description.
         outputs: the publishers.
         statistics: counters to raise.
@@ -44,6 +47,7 @@ class Pipeline:
     def __init__(
         self,
         predictor: Predictor,
+        tracker: Tracker | None,
         model: ModelDescription,
         outputs: Outputs,
         statistics: FrameStatistics,
@@ -51,6 +55,7 @@ class Pipeline:
         clock: Clock,
     ) -> None:
         self._predictor = predictor
+        self._tracker = tracker
         self._model = model
         self._outputs = outputs
         self._statistics = statistics
@@ -83,6 +88,9 @@ class Pipeline:
             self._dropped += 1
             self._statistics.dropped(1)
             return
+        contours, confirmed = prediction.contours, None
+        if self._tracker is not None:
+            contours, confirmed = add_tracks(contours, self._tracker, header, parameters)
         timing = FrameTiming(
             queue=taken - frame.received,
             preprocess=converted - taken + prediction.timing.preprocess,
@@ -93,9 +101,11 @@ class Pipeline:
             dropped=self._dropped,
         )
         self._dropped = 0
-        contours = prediction.contours
-        self._outputs.contours.publish(contour_array(contours, self._model, timing, header))
+        message = contour_array(contours, self._model, timing, header)
+        self._outputs.contours.publish(message)
         self._statistics.published(timing)
+        if confirmed is not None:
+            self._outputs.publish_tracks(message, confirmed)
         info = frame.camera_info
         self._outputs.lazy.publish(contours, header, parameters)
         self._outputs.publish_markers(contours, header, info, parameters)

@@ -26,7 +26,7 @@ def detection_array(
 
     `class_id` is the class's name, as RViz's vision_msgs plugins expect it. Boxes are in px of the
     source image, (0, 0) the centre of its top-left pixel; the box of an object with several
-    contours encloses them all. `id` is empty, since objects are not tracked; poses are unknown.
+    contours encloses them all. `id` is the track's id, empty without tracks; poses are unknown.
     """
     boxes = contours.boxes_xyxy
     detections = []
@@ -37,6 +37,8 @@ def detection_array(
         found.hypothesis.class_id = model.class_names[contours.class_ids[first]]
         found.hypothesis.score = float(contours.scores[first])
         detection = Detection2D(header=header, results=[found])
+        if contours.track_ids is not None:
+            detection.id = str(contours.track_ids[first])
         position = detection.bbox.center.position
         position.x, position.y = np.float64((low + high) / 2).tolist()
         detection.bbox.size_x, detection.bbox.size_y = np.float64(high - low).tolist()

@@ -41,6 +41,7 @@ WITHOUT_RCLPY = {
         "playback/live",
         "resources",
         "statistics",
+        "tracks",
         "vision_messages",
         "worker",
     ),

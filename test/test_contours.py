@@ -130,3 +130,11 @@ def test_contours_that_leave_the_image_are_cut_at_its_edge() -> None:
     small = replace(_contours(), image_size=(10, 8))
     assert small.masks().shape == (3, 10, 8)
     assert small.label_image()[:, :8].all()
+
+
+def test_labels_name_class_track_and_score() -> None:
+    names = ("car", "person", "bus")
+    assert _contours().label(0, names) == "bus 0.90"
+    tracked = replace(_contours(), track_ids=np.array([7, 12, 3]))
+    assert tracked.label(0, names) == "bus #7 0.90"
+    assert tracked[1:].label(0, names) == "car #12 0.50"

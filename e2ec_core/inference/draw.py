@@ -41,7 +41,7 @@ def draw_contours(
         class_names: names by class id.
         line_width: px.
         fill: opacity of the insides, 0 to 1.
-        labels: write class and score at the top of each contour.
+        labels: write class, track and score at the top of each contour.
 
     Returns:
         uint8 [H, W, 3] RGB.
@@ -59,9 +59,8 @@ def draw_contours(
         cv2.polylines(drawn, [rings[i]], True, colors[i], line_width, cv2.LINE_AA, _SHIFT)
     if labels:
         for i in order:
-            name = class_names[int(contours.class_ids[i])]
             top = contours.vertices[i][contours.vertices[i, :, 1].argmin()]
-            _write(drawn, f"{name} {contours.scores[i]:.2f}", top, colors[i])
+            _write(drawn, contours.label(i, class_names), top, colors[i])
     return drawn
 
 

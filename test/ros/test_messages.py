@@ -49,6 +49,12 @@ def test_contours_of_one_object_share_their_number() -> None:
     assert [instance.instance_id for instance in message.instances] == [4, 9, 4]
 
 
+def test_contours_carry_the_tracks_of_their_objects() -> None:
+    tracked = replace(contours(SQUARE, BORDER), track_ids=np.array([12, 3]))
+    message = contour_array(tracked, MODEL, TIMING, Header())
+    assert [instance.track_id for instance in message.instances] == [12, 3]
+
+
 def test_vertices_beyond_the_edge_are_moved_onto_it() -> None:
     outside = [[-7, 60], [70, 60], [70, -2], [-7, -2]]
     clipped = clip_to_image(contours(SQUARE, outside))

@@ -36,6 +36,12 @@ def test_a_detection_has_box_name_and_score() -> None:
     assert detection_array(contours(), HEADER, MODEL).detections == []
 
 
+def test_a_detection_has_the_track_of_its_object() -> None:
+    tracked = replace(contours(SQUARE, BORDER), track_ids=np.array([12, 3]))
+    found = detection_array(tracked, HEADER, MODEL).detections
+    assert [detection.id for detection in found] == ["12", "3"]
+
+
 def test_an_object_of_several_contours_is_one_detection() -> None:
     parts = replace(contours(SQUARE, BORDER, SQUARE), instance_ids=np.array([4, 9, 9]))
     first, second = detection_array(parts, HEADER, MODEL).detections
