@@ -21,8 +21,8 @@ Bools = NDArray[np.bool_]
 R = TypeVar("R", bound="_Objects")
 
 CELLS = 8  # a shape is kept as 8 x 8 cells of its box
-MARGIN = 0.5  # boxes grow by this share of their size on every side, so that near ones overlap
-LEAST = 0.1  # objects whose overlaps sum to less are different ones
+MARGIN = 0.4  # boxes grow by this share of their size on every side, so that near ones overlap
+LEAST = 0.06  # objects whose overlaps sum to less are different ones
 MEASURED = 0.05  # standard deviation of a detected box, in sizes of the object
 ACCELERATION = 1.0  # of objects and camera together, sizes per s^1.5 (white noise)
 FIRST_SPEED = 2.0  # standard deviation of a new object's speed, sizes per s
