@@ -8,6 +8,7 @@ Writes benchmarks/data_path.md and .json. Memory of workers is their proportiona
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -25,26 +26,11 @@ def measure(arguments: argparse.Namespace) -> None:
     """Measures the revision whose library is on the path; prints JSON."""
     import torch
 
-    from e2ec_core.config import ModelConfig
-    from e2ec_core.learning.augment import AugmentConfig
-    from e2ec_core.learning.config import DataConfig, TrainConfig
     from e2ec_core.learning.distributed import Process
 
     results = {}
-    names = [c["name"] for c in json.loads(Path(arguments.annotations).read_text())["categories"]]
-    for name, (size, base, batch_size) in SIZES.items():
-        data = DataConfig(
-            annotations=arguments.annotations, images=arguments.images, missing_images="skip"
-        )
-        config = TrainConfig(
-            model=ModelConfig(class_names=tuple(names)),
-            train=(data,),
-            augment=AugmentConfig(size=size, base_side=base),
-            batch_size=batch_size,
-            epochs=1000,
-            workers=arguments.workers,
-            device="cpu",
-        )
+    for name, (_, _, batch_size) in SIZES.items():
+        config = _config(arguments, name)
         started = time.monotonic()
         batches = _batches(config, Process(device=torch.device("cpu")))
         batch = next(batches)
@@ -61,6 +47,43 @@ def measure(arguments: argparse.Namespace) -> None:
         }
         del batches
     print(json.dumps(results))
+
+
+def measure_step(arguments: argparse.Namespace) -> None:
+    """Trains two steps; prints the most memory that they took beside what was there, MB."""
+    import resource
+
+    from e2ec_core.learning.trainer import Trainer
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = dataclasses.replace(_config(arguments, arguments.step), output=folder, workers=0)
+        trainer = Trainer(config)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        trainer.run(last_step=2)
+        print(round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+
+
+def _config(arguments: argparse.Namespace, name: str):  # noqa: ANN202
+    from e2ec_core.config import ModelConfig
+    from e2ec_core.learning.augment import AugmentConfig
+    from e2ec_core.learning.config import DataConfig, TrainConfig
+
+    size, base, batch_size = SIZES[name]
+    names = [c["name"] for c in json.loads(Path(arguments.annotations).read_text())["categories"]]
+    data = DataConfig(
+        annotations=arguments.annotations, images=arguments.images, missing_images="skip"
+    )
+    return TrainConfig(
+        model=ModelConfig(class_names=tuple(names)),
+        train=(data,),
+        augment=AugmentConfig(size=size, base_side=base),
+        batch_size=batch_size,
+        epochs=1000,
+        workers=arguments.workers,
+        threads=1,
+        device="cpu",
+        tensorboard=False,
+    )
 
 
 def _batches(config, process):  # noqa: ANN001, ANN202
@@ -114,7 +137,11 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=40, help="batches that are timed")
     parser.add_argument("--output", type=Path, default=HERE.with_suffix(""))
     parser.add_argument("--only", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--step", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.step:
+        measure_step(arguments)
+        return
     if arguments.only:
         measure(arguments)
         return
@@ -139,9 +166,18 @@ def main() -> None:
 
 def _run(tree: Path) -> dict[str, dict[str, float]]:
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE), "--only", *sys.argv[1:]]
-    reply = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(reply.stdout.splitlines()[-1])
+
+    def last_line(*words: str) -> str:
+        command = [sys.executable, str(HERE), *words, *sys.argv[1:]]
+        reply = subprocess.run(
+            command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        )
+        return reply.stdout.splitlines()[-1]
+
+    results = json.loads(last_line("--only"))
+    for name in SIZES:
+        results[name]["MB of a step, peak"] = int(last_line("--step", name))
+    return results
 
 
 if __name__ == "__main__":
