@@ -5,7 +5,7 @@ RUN := tools/with_ros
 INPUT ?=
 OUTPUT ?= demo_output
 CONFIG ?= config/training/lite_coco.yaml
-PYTEST ?= python -m pytest
+PYTEST ?= python -m pytest -n auto --maxprocesses=4 --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-slow lint format train clean
