@@ -52,7 +52,7 @@ def load_predictor(parameters: NodeParameters) -> Predictor:
 
 def describe_model(predictor: Predictor, precision: str) -> ModelDescription:
     """What the messages say of the loaded model."""
-    from e2ec_core.inference.draw import class_color
+    from e2ec_core.colors import class_color
 
     config = predictor.info.config
     return ModelDescription(

@@ -1,6 +1,7 @@
 """Fast inference: image in, contours out."""
 
-from e2ec_core.inference.draw import class_color, draw_contours
+from e2ec_core.colors import class_color
+from e2ec_core.inference.draw import draw_contours
 from e2ec_core.inference.predictor import (
     NonFiniteError,
     Precision,

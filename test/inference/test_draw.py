@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from e2ec_core.colors import class_color
 from e2ec_core.contours import Contours
-from e2ec_core.inference.draw import class_color, draw_contours
+from e2ec_core.inference.draw import draw_contours
 
 NAMES = ("car", "person", "traffic light")
 GREY = np.full((100, 140, 3), 90, np.uint8)
