@@ -1,4 +1,7 @@
-"""Every ROS parameter of the nodes: declared here and nowhere else. Run it for the tables."""
+"""Every ROS parameter of the nodes: declared here and nowhere else. Run it for the tables.
+
+Those of the distance node are in `distance_parameters`.
+"""
 
 from __future__ import annotations
 
@@ -424,6 +427,8 @@ def table(kind: type) -> str:
     lines = ["| parameter | default | accepted | may change | meaning |", "|---|---|---|---|---|"]
     for spec in specs(kind).values():
         default = f"`{spec.default!r}`" if spec.default not in ("", ()) else "(empty)"
+        if isinstance(spec.default, tuple) and len(spec.default) > 4:
+            default = f"{len(spec.default)} times `{spec.default[0]!r}`"
         change = CHANGE_HELP[spec.change] if spec.change == "live" else f"{spec.change} only"
         lines.append(
             f"| `{spec.name}` | {default} | {spec.range_text or 'any'} | {change} "
@@ -433,7 +438,11 @@ def table(kind: type) -> str:
 
 
 if __name__ == "__main__":
+    from e2ec_ros.distance_parameters import DistanceParameters
+
     print("Segmentation node `e2ec`:\n")
     print(table(NodeParameters))
     print("\nCamera node `camera`:\n")
     print(table(CameraParameters))
+    print("\nDistance node `distance`:\n")
+    print(table(DistanceParameters))

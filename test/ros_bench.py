@@ -150,7 +150,10 @@ class Bench:
         return str(answer.current_state.label)
 
     def set(
-        self, name: str, value: bool | int | float | str | list[str], node: str = "/e2ec"
+        self,
+        name: str,
+        value: bool | int | float | str | list[str] | list[float],
+        node: str = "/e2ec",
     ) -> str:
         """Sets a parameter. Returns the reason of a refusal, empty when accepted."""
         message = Parameter(name, value=value).to_parameter_msg()

@@ -14,10 +14,13 @@ import pytest
 import yaml
 
 from e2ec_core.predictor_settings import PredictorSettings
+from e2ec_ros.distance_parameters import DistanceParameters
 from e2ec_ros.parameters import CameraParameters, NodeParameters, ParameterSpec, specs, table
 
+KINDS = (NodeParameters, CameraParameters, DistanceParameters)
 
-@pytest.mark.parametrize("kind", [NodeParameters, CameraParameters])
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_default_is_accepted_and_every_parameter_explained(kind: type) -> None:
     for field, spec in specs(kind).items():
         assert spec.accept(spec.default) == spec.default == getattr(kind(), field)
@@ -59,7 +62,7 @@ def test_the_readme_table_is_printed_without_ros() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     rows = [line for line in done.stdout.splitlines() if line.startswith("| `")]
-    assert len(rows) == len(specs(NodeParameters)) + len(specs(CameraParameters))
+    assert len(rows) == sum(len(specs(kind)) for kind in KINDS)
 
 
 @pytest.mark.parametrize(
