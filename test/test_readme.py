@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from e2ec_ros.distance_parameters import DistanceParameters
 from e2ec_ros.parameters import CameraParameters, NodeParameters, table
 
 
@@ -12,6 +13,7 @@ def test_parameter_tables_are_those_of_the_code(repo_dir: Path) -> None:
     readme = (repo_dir / "README.md").read_text()
     assert table(NodeParameters) in readme
     assert table(CameraParameters) in readme
+    assert table(DistanceParameters) in readme
 
 
 def test_files_and_commands_that_the_readme_names_exist(repo_dir: Path) -> None:
