@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Quaternion, TransformStamped
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
@@ -18,6 +20,7 @@ module = pytest.importorskip("e2ec_ros.distance_node", reason=STALE, exc_type=Im
 import ros_positions as scene  # noqa: E402
 
 from e2ec_ros.msg import InstanceContourArray, InstancePositionArray  # noqa: E402
+from e2ec_ros.positions import measure_cloud  # noqa: E402
 
 if TYPE_CHECKING:
     from ros_bench import Bench
@@ -172,6 +175,42 @@ def test_without_extrinsic_and_tf_it_says_what_to_do(bench: Bench, make_setup: M
     (board,) = setup.ask(scene.cloud(22.0), 22.0).instances
     assert board.position.z == pytest.approx(10)
     assert "restart" in bench.set("source", "depth", "/distance")
+
+
+@pytest.mark.usefixtures("capfd")
+def test_tf_tells_where_the_lidar_stands(bench: Bench, make_setup: MakeSetup) -> None:
+    tf2_ros = pytest.importorskip("tf2_ros", reason="tf2_ros is not installed")
+    setup = make_setup(extrinsic=[0.0] * 16)
+    setup.send_info()
+    setup.source.publish(scene.cloud(20.0))
+    setup.contours.publish(scene.contours(20.0))
+    bench.wait(lambda: lines_with("TF does not tell where 'lidar' stands from 'camera'"))
+    # Two steps: the axes of an optical frame, then half a metre down, which is its y.
+    turn = TransformStamped(header=scene.header(0.0, "lidar"), child_frame_id="base")
+    turn.transform.rotation = Quaternion(x=-0.5, y=0.5, z=-0.5, w=0.5)
+    move = TransformStamped(header=scene.header(0.0, "base"), child_frame_id="camera")
+    move.transform.translation.y = 0.5
+    move.transform.rotation.w = 1.0
+    broadcaster = tf2_ros.StaticTransformBroadcaster(bench.node)
+    broadcaster.sendTransform([turn, move])
+
+    def answered() -> bool:
+        setup.source.publish(scene.cloud(21.0))
+        setup.contours.publish(scene.contours(21.0))
+        time.sleep(0.2)
+        return bool(setup.answers)
+
+    bench.wait(answered)
+    (board,) = setup.answers[0].instances
+    expected = measure_cloud(
+        scene.contours(21.0),
+        scene.cloud(21.0),
+        scene.CAMERA,
+        np.array(scene.EXTRINSIC).reshape(4, 4),
+        rectified=False,
+    ).message.instances[0]
+    assert board.position.z == pytest.approx(expected.position.z)
+    assert board.position.y == pytest.approx(expected.position.y, abs=1e-6)
 
 
 def test_the_process_ends_with_one_line_for_a_bad_extrinsic(bench: Bench) -> None:
