@@ -18,7 +18,7 @@ COMMANDS = {
     "evaluate": "measure weights on a labelled data set",
     "convert": "convert published weights",
     "import-backbone": "make a start of a DLA-34 trained on ImageNet",
-    "import-centernet": "make a start of a CenterNet trained on COCO",
+    "import-nanodet": "make a start of a NanoDet-Plus trained on COCO",
     "release": "put a run's weights and its model card into one file",
     "scenes": "write synthetic street scenes with exact outlines",
 }

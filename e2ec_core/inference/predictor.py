@@ -30,7 +30,7 @@ from e2ec_core.inference.preprocess import (
 )
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.structures import STRIDE, Features, Proposals, Seeds
+from e2ec_core.model.structures import Features, Proposals, Seeds, cells_at
 from e2ec_core.predictor_settings import MOST_INPUT_PX, PredictorSettings
 from e2ec_core.shipped_weights import shipped_weights
 
@@ -250,11 +250,8 @@ class Predictor:
         origin = self.info.config.label_origin
         corners = labels_to_input_px(boxes_xyxy.reshape(-1, 2), placement, origin)
         boxes = torch.from_numpy(corners.reshape(1, -1, 4).astype(np.float32)).to(self.device)
-        height, width = features.heatmap.shape[-2:]
-        limit = boxes.new_tensor([width - 1, height - 1])
-        cells = ((boxes[..., :2] + boxes[..., 2:]) / (2 * STRIDE)).round().clamp(min=0)
-        has_boxes = features.box_sides is not None
-        seeds = Seeds(cells=torch.minimum(cells, limit), boxes=boxes if has_boxes else None)
+        cells = cells_at(features, (boxes[..., :2] + boxes[..., 2:]) / 2)
+        seeds = Seeds(cells=cells, boxes=boxes if features.has_boxes else None)
         grown = self.model.grow(features, seeds, clip=self.model.clip)
         return [to_image_px(c[0].float().cpu().numpy(), placement, origin) for c in grown]
 
@@ -270,7 +267,7 @@ class Predictor:
         """Contours and the detector's boxes in image px, with one copy from the device."""
         slots, vertices = grown.shape[1:3]
         columns = [grown[0].flatten(1), found.scores[0, :, None], found.class_ids[0, :, None]]
-        columns.append(features.heatmap.isfinite().all().expand(slots, 1))
+        columns.append(features.logits.isfinite().all().expand(slots, 1))
         if found.instance_ids is not None:
             columns.append(found.instance_ids[0, :, None])
         if found.boxes is not None:

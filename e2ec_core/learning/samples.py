@@ -26,7 +26,7 @@ class Samples(NamedTuple):
     image_id: Tensor
     """[] int64."""
     heatmap: Tensor
-    """[C, H/4, W/4] float32, exactly 1 at centres."""
+    """[C, H/4, W/4] float32, exactly 1 at centres; [C, 0, 0] for a detector without heatmap."""
     cells: Tensor
     """[K, 2] float32, integer heatmap cells (x, y) of the centres."""
     contours: Tensor

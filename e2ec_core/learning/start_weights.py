@@ -11,6 +11,8 @@ from e2ec_core.checkpoint import load_state, read_checkpoint
 from e2ec_core.config import ModelConfig
 from e2ec_core.model.e2ec import E2EC
 
+CLASS_LAYERS = ("detector.heatmap", "detector.heads.")
+"""Beginnings of the names of layers with a channel per class."""
 StartPart = Literal["all", "detector", "backbone"]
 
 
@@ -58,7 +60,7 @@ def match_classes(
     matched = dict(state)
     for name, tensor in state.items():
         rows_differ = name in own and own[name].shape[1:] == tensor.shape[1:]
-        if name.startswith("detector.heatmap") and rows_differ and len(tensor) == len(known):
+        if name.startswith(CLASS_LAYERS) and rows_differ and len(tensor) == len(known):
             rows = own[name].clone()
             if len(rows) == len(wanted):
                 for position, class_name in enumerate(wanted):

@@ -20,6 +20,7 @@ from e2ec_core.learning.losses import (
 )
 from e2ec_core.learning.region_losses import contour_iou_loss, region_mask_loss
 from e2ec_core.learning.samples import Samples
+from e2ec_core.model.candidates import boxes_found
 from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.sampling import gather_cells
 from e2ec_core.model.structures import STRIDE, Features, Seeds, plant_seeds
@@ -46,9 +47,12 @@ def plant_training_seeds(features: Features, batch: Samples) -> Seeds:
     the others are true boxes with every side moved by up to 8 % or so of the box's size. Boxes of
     components are all of the second kind, since the detector's enclose whole objects.
     """
-    if features.box_sides is None:
+    if not features.has_boxes:
         return Seeds(cells=batch.cells, valid=batch.valid)
-    predicted = plant_seeds(features, batch.cells).boxes
+    if features.candidates is not None:
+        predicted = boxes_found(features.candidates, batch.boxes, batch.class_ids)
+    else:
+        predicted = plant_seeds(features, batch.cells).boxes
     assert predicted is not None
     size = batch.boxes[..., 2:] - batch.boxes[..., :2]
     noise = batch.box_noise.clamp(-2.5, 2.5) * 0.05

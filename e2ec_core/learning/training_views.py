@@ -94,7 +94,8 @@ class TrainingViews(Dataset[Samples]):
             image_id=torch.tensor(self.images[position].image_id),
         )
         if self.has_regions:
-            sample = sample._replace(masks=_masks(labelled if self.joined else None, sample))
+            masks = _masks(labelled if self.joined else None, sample)
+            sample = sample._replace(masks=masks, heatmap=sample.heatmap[:, :0, :0])
         return self._with_noise(sample, seed)
 
     def _with_noise(self, sample: Samples, seed: tuple[int, int, int]) -> Samples:

@@ -9,8 +9,7 @@ from torch import nn
 from e2ec_core.config import DeformationKind, ModelConfig
 from e2ec_core.model.component_detection import ComponentHead
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.lite.detector import FEATURE_CHANNELS, LiteDetector
-from e2ec_core.model.lite.mobilenet import FINE_CHANNELS, PYRAMID_CHANNELS
+from e2ec_core.model.lite.detector import LAYOUT, NanoDetPlus
 from e2ec_core.model.lite.region import FeatureNorm, RegionEncoder
 from e2ec_core.model.lite.stages import LiteDeformation, LiteEvolution, LiteInitial
 from e2ec_core.model.peaks import HEATMAP_BIAS
@@ -22,6 +21,8 @@ from e2ec_core.model.published.heads import ConvHead
 from e2ec_core.model.published.initial import InitialContour
 from e2ec_core.model.published.neck import DLANeck
 from e2ec_core.model.published.octagon import OctagonInitial
+from e2ec_core.model.sampling import HALF_PIXEL_SHIFT, MapLayout
+from e2ec_core.model.structures import STRIDE
 
 
 def build_model(config: ModelConfig) -> E2EC:
@@ -34,22 +35,21 @@ def build_model(config: ModelConfig) -> E2EC:
 
 
 def _build_lite(config: ModelConfig) -> E2EC:
-    """MobileNetV3 CenterNet with box-relative contour stages, for CPUs and small boards."""
+    """NanoDet-Plus with box-relative contour stages, for CPUs and small boards."""
     shape, code, vertices = 32, 256, config.contour_vertices
 
     def evolution(reach: float) -> LiteEvolution:
-        return LiteEvolution(shape, FINE_CHANNELS, code, reach=reach)
+        return LiteEvolution(LAYOUT, shape, code, reach=reach)
 
-    detector = LiteDetector(len(config.class_names))
-    _start_low(detector.heatmap[-1])
+    detector = NanoDetPlus(len(config.class_names))
+    for head in detector.heads:
+        _start_low(head.classes)
     return E2EC(
         detector=detector,
-        adapter=FeatureNorm(FEATURE_CHANNELS, FINE_CHANNELS, PYRAMID_CHANNELS),
-        region=RegionEncoder(
-            FEATURE_CHANNELS, FINE_CHANNELS, PYRAMID_CHANNELS, channels=shape, code=code
-        ),
+        adapter=FeatureNorm(LAYOUT),
+        region=RegionEncoder(LAYOUT, channels=shape, code=code),
         initial=(
-            LiteInitial(FEATURE_CHANNELS, code, vertices)
+            LiteInitial(LAYOUT, code, vertices)
             if config.initial == "learned"
             else OctagonInitial(evolution(0.32), vertices)
         ),
@@ -57,7 +57,7 @@ def _build_lite(config: ModelConfig) -> E2EC:
             None if config.deformation == "none" else LiteDeformation(shape, code, vertices)
         ),
         evolutions=[evolution(0.32 / 2**i) for i in range(config.evolutions)],
-        component_head=_component_head(config, FEATURE_CHANNELS, hidden=64),
+        component_head=_component_head(config, LAYOUT.feature, hidden=64),
         clip=False,
     )
 
@@ -93,15 +93,17 @@ def _build_dla34(config: ModelConfig) -> E2EC:
         ),
         deformation=deformations[config.deformation](channels, vertices),
         evolutions=[evolution() for _ in range(config.evolutions)],
-        component_head=_component_head(config, channels, hidden=256),
+        component_head=_component_head(config, MapLayout(channels, STRIDE, HALF_PIXEL_SHIFT), hidden=256),
     )
 
 
-def _component_head(config: ModelConfig, channels: int, *, hidden: int) -> ComponentHead | None:
+def _component_head(
+    config: ModelConfig, layout: MapLayout, *, hidden: int
+) -> ComponentHead | None:
     if not config.components:
         return None
     unsplit = [i in config.unsplit_ids for i in range(len(config.class_names))]
-    return ComponentHead(channels, unsplit, hidden=hidden)
+    return ComponentHead(layout, unsplit, hidden=hidden)
 
 
 def _heatmap_head(channels: int, classes: int) -> ConvHead:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2ec_core.model.peaks import HEATMAP_BIAS, Peaks
+from e2ec_core.model.peaks import HEATMAP_BIAS
 from e2ec_core.model.precision import in_float32
-from e2ec_core.model.sampling import place_in_boxes, sample_vertices, unit_grid
-from e2ec_core.model.structures import STRIDE, Features, Proposals, Seeds, plant_seeds
+from e2ec_core.model.sampling import MapLayout, place_in_boxes, unit_grid
+from e2ec_core.model.structures import Features, Proposals, Seeds, cells_at
 
 GRID = (14, 56)
 """Rows and columns of the component maps, over the box of an instance."""
@@ -57,7 +57,7 @@ class ComponentHead(nn.Module):
     stated for Deep Snake, in cells of the feature map, since a pooled region knows no scale.
 
     Args:
-        channels: of the feature map.
+        layout: of the feature map.
         unsplit: for each class, whether its instances stay whole.
         hidden: channels of the convolutions.
         slots: C, component peaks looked at in each instance (Deep Snake: 50).
@@ -71,7 +71,7 @@ class ComponentHead(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        layout: MapLayout,
         unsplit: Sequence[bool],
         *,
         hidden: int = 256,
@@ -85,7 +85,8 @@ class ComponentHead(nn.Module):
         self.slots, self.score = slots, score
         self.component_iou, self.instance_iou = component_iou, instance_iou
         self.contours_per_instance = contours_per_instance
-        widths = (channels, hidden, hidden, hidden)
+        self.layout = layout
+        widths = (layout.channels, hidden, hidden, hidden)
         layers = [(nn.Conv2d(width, hidden, 3, padding=1), nn.ReLU()) for width in widths]
         self.convs = nn.Sequential(*(module for pair in layers for module in pair))
         rows, columns = GRID
@@ -103,7 +104,7 @@ class ComponentHead(nn.Module):
         """
         batch, slots = boxes.shape[:2]
         points = place_in_boxes(unit_grid(*GRID, boxes), boxes)
-        sampled = sample_vertices(features.feature, points, stride=STRIDE)
+        sampled = self.layout.sample(features.feature, points)
         pooled = F.avg_pool2d(sampled.flatten(0, 1).unflatten(2, GRID), 2)
         x = self.convs(pooled)
         size = in_float32(self.size[-1], self.size[:-1](x))
@@ -112,40 +113,37 @@ class ComponentHead(nn.Module):
             size=_SIZE_SCALE * size.view(batch, slots, 2, *GRID),
         )
 
-    def propose(self, features: Features, peaks: Peaks) -> Proposals:
+    def propose(self, features: Features, instances: Proposals) -> Proposals:
         """Seeds at the components of detected instances.
 
         An instance of an unsplit class, or in which no component is found, keeps its whole box
         (the latter is our addition: its contour would be lost).
 
         Args:
-            features: of the batch, with box sides.
-            peaks: K instances, best first.
+            features: of the batch.
+            instances: K of them with boxes, best first.
 
         Returns:
             `contours_per_instance` K slots, those of one instance next to each other.
         """
-        whole = plant_seeds(features, peaks.cells).boxes
+        whole = instances.boxes
         assert whole is not None, "components need a detector with a box head"
         parts = decode_components(self(features, whole), whole, self.slots, self.score)
         found = greedy_nms(parts.boxes, parts.found, self.component_iou)
-        other_class = peaks.class_ids[:, :, None] != peaks.class_ids[:, None]
-        kept = greedy_nms(whole, peaks.scores > 0, self.instance_iou, apart=other_class)
-        is_whole = self.unsplit[peaks.class_ids] | ~found.any(2)
+        other_class = instances.class_ids[:, :, None] != instances.class_ids[:, None]
+        kept = greedy_nms(whole, instances.scores > 0, self.instance_iou, apart=other_class)
+        is_whole = self.unsplit[instances.class_ids] | ~found.any(2)
         used = torch.cat([is_whole[..., None], found & ~is_whole[..., None]], 2) & kept[..., None]
-        height, width = features.heatmap.shape[-2:]
-        centres = (parts.boxes[..., :2] + parts.boxes[..., 2:]) / (2 * STRIDE)
-        x, y = centres.round().unbind(-1)
-        cells = torch.stack([x.clamp(0, width - 1), y.clamp(0, height - 1)], -1)
-        cells = torch.cat([peaks.cells[:, :, None], cells], 2).flatten(1, 2)
+        cells = cells_at(features, (parts.boxes[..., :2] + parts.boxes[..., 2:]) / 2)
+        cells = torch.cat([instances.seeds.cells[:, :, None], cells], 2).flatten(1, 2)
         boxes = torch.cat([whole[:, :, None], parts.boxes], 2).flatten(1, 2)
         index, filled = first_true(used.flatten(1), self.contours_per_instance * whole.shape[1])
         instance = index // (self.slots + 1)
         of_slot, of_instance = index[..., None], instance[..., None]
         return Proposals(
             seeds=Seeds(cells.take_along_dim(of_slot, 1), boxes.take_along_dim(of_slot, 1)),
-            scores=torch.where(filled, peaks.scores.gather(1, instance), 0.0),
-            class_ids=peaks.class_ids.gather(1, instance),
+            scores=torch.where(filled, instances.scores.gather(1, instance), 0.0),
+            class_ids=instances.class_ids.gather(1, instance),
             boxes=whole.take_along_dim(of_instance, 1),
             instance_ids=instance,
         )

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from e2ec_core.contours import Stage
 from e2ec_core.model.component_detection import ComponentHead
-from e2ec_core.model.peaks import decode_peaks
+from e2ec_core.model.candidates import best_candidates
+from e2ec_core.model.peaks import best_peaks
 from e2ec_core.model.published.octagon import OctagonInitial
 from e2ec_core.model.structures import (
     STRIDE,
@@ -102,17 +103,19 @@ class E2EC(nn.Module):
         return features if self.adapter is None else self.adapter(features)
 
     def propose(self, features: Features, max_instances: int) -> Proposals:
-        """The seeds of the instances at the heatmap's peaks.
+        """The seeds of the instances that the detector found.
 
         Args:
             features: of the batch.
             max_instances: K; with a component head, which has more slots, of instances.
         """
-        peaks = decode_peaks(features.heatmap, max_instances)
+        if features.candidates is not None:
+            instances = best_candidates(features, max_instances)
+        else:
+            instances = best_peaks(features, max_instances)
         if self.component_head is not None:
-            return self.component_head.propose(features, peaks)
-        seeds = plant_seeds(features, peaks.cells)
-        return Proposals(seeds, peaks.scores, peaks.class_ids, boxes=seeds.boxes)
+            return self.component_head.propose(features, instances)
+        return instances
 
     def encode_regions(self, features: Features, seeds: Seeds) -> Seeds:
         """The seeds with their region features, where the model has a region encoder."""

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from e2ec_core.model.structures import Features, Proposals, plant_seeds
+
 HEATMAP_BIAS = -2.19
 """Logit of a heatmap that starts at 0.1 everywhere (Focal Loss, Lin et al., ICCV 2017)."""
 
@@ -49,3 +51,16 @@ def decode_peaks(heatmap: Tensor, max_instances: int) -> Peaks:
     place = index % (height * width)
     cells = torch.stack([place % width, place // width], dim=2).to(scores.dtype)
     return Peaks(scores=best, class_ids=class_ids, cells=cells)
+
+
+def best_peaks(features: Features, max_instances: int) -> Proposals:
+    """The instances at the heatmap's peaks, with boxes if the detector has a box head.
+
+    Args:
+        features: of the batch, with a heatmap.
+        max_instances: K.
+    """
+    assert features.heatmap is not None
+    peaks = decode_peaks(features.heatmap, max_instances)
+    seeds = plant_seeds(features, peaks.cells)
+    return Proposals(seeds, peaks.scores, peaks.class_ids, boxes=seeds.boxes)

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 HALF_PIXEL_SHIFT = 0.5
 """Shift of the published model: input pixel x lies at x / stride - 0.5 of the feature map."""
+
+
+class MapLayout(NamedTuple):
+    """Channels of a map, and where input px lie on it: x at index x / stride - shift."""
+
+    channels: int
+    stride: int
+    shift: float
+
+    def sample(self, feature: Tensor, points: Tensor) -> Tensor:
+        """Reads the map at points [B, K, P, 2], input px, as [B, K, channels, P]."""
+        return sample_vertices(feature, points, stride=self.stride, shift=self.shift)
+
+    def sample_channels_first(self, feature: Tensor, points: Tensor) -> Tensor:
+        """As `sample`, as [B, channels, K, P]."""
+        return sample_points(feature, points, stride=self.stride, shift=self.shift)
 
 
 def gather_cells(feature: Tensor, cells: Tensor) -> Tensor:
@@ -77,6 +95,13 @@ def sample_vertices(
     Returns:
         [B, K, C, P] in the feature's dtype; positions are computed in the points' dtype.
     """
+    return sample_points(feature, points, stride=stride, shift=shift).transpose(1, 2)
+
+
+def sample_points(
+    feature: Tensor, points: Tensor, *, stride: float, shift: float = HALF_PIXEL_SHIFT
+) -> Tensor:
+    """As `sample_vertices`, with the channels first: [B, C, K, P]."""
     batch, instances, count, _ = points.shape
     height, width = feature.shape[-2:]
     # grid_sample without aligned corners puts index i of a map of size n at (2i + 1) / n - 1.
@@ -86,5 +111,4 @@ def sample_vertices(
     sampled = F.grid_sample(
         feature.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False
     )
-    sampled = sampled.view(batch, feature.shape[1], instances, count).transpose(1, 2)
-    return sampled.to(feature.dtype)
+    return sampled.view(batch, feature.shape[1], instances, count).to(feature.dtype)

@@ -19,23 +19,62 @@ BOX_SCALE = 16.0
 """Input px per unit of a box head."""
 
 
+class Candidates(NamedTuple):
+    """Boxes at P points of several strides, most of them of nothing (lite preset).
+
+    Attributes:
+        logits: [B, C, P] of each class.
+        bins: [B, 4, bins, P] logits of the distances 0, 1, ... from the point to the left, top,
+            right and bottom of its box, in strides.
+        points: [P, 3] float32 (x, y, stride), input px.
+    """
+
+    logits: Tensor
+    bins: Tensor
+    points: Tensor
+
+
 class Features(NamedTuple):
     """What a detector (normalisation, backbone, neck and heads) gives for a batch of images.
 
     Attributes:
-        heatmap: [B, C, H/4, W/4] logits of instance centres, one channel per class.
-        feature: [B, F, H/4, W/4] the map on which contours grow.
+        feature: [B, F, h, w] the map on which contours grow; of stride 4 (lite: 8).
+        heatmap: [B, C, H/4, W/4] logits of instance centres, one channel per class; None if the
+            detector gives candidates.
+        candidates: boxes to choose from, if the detector gives them.
         fine: [B, F2, H/2, W/2] a finer map for contours, if the detector has one.
         pyramid: maps of the backbone, finest first, if contours read them.
         box_sides: [B, 4, H/4, W/4] distances in input px from a centre to the left, top, right
-            and bottom of its box, if the detector has a box head.
+            and bottom of its box, if the detector has a heatmap and a box head.
     """
 
-    heatmap: Tensor
     feature: Tensor
+    heatmap: Tensor | None = None
+    candidates: Candidates | None = None
     fine: Tensor | None = None
     pyramid: tuple[Tensor, ...] = ()
     box_sides: Tensor | None = None
+
+    @property
+    def logits(self) -> Tensor:
+        """Class logits, of the heatmap or of the candidates."""
+        if self.heatmap is not None:
+            return self.heatmap
+        assert self.candidates is not None
+        return self.candidates.logits
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the cells of stride 4."""
+        if self.heatmap is not None:
+            return self.heatmap.shape[-2], self.heatmap.shape[-1]
+        assert self.fine is not None
+        return self.fine.shape[-2] // 2, self.fine.shape[-1] // 2
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the detector finds boxes and not only centres."""
+        return self.box_sides is not None or self.candidates is not None
 
 
 class Region(NamedTuple):
@@ -104,6 +143,18 @@ class Detections(NamedTuple):
     scores: Tensor
     class_ids: Tensor
     instance_ids: Tensor | None = None
+
+
+def cells_at(features: Features, centres: Tensor) -> Tensor:
+    """The cells nearest to points, inside the image.
+
+    Args:
+        features: of the batch.
+        centres: [..., 2] (x, y), input px.
+    """
+    rows, columns = features.grid
+    x, y = (centres / STRIDE).round().unbind(-1)
+    return torch.stack([x.clamp(0, columns - 1), y.clamp(0, rows - 1)], -1)
 
 
 def plant_seeds(features: Features, cells: Tensor) -> Seeds:

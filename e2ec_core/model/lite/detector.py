@@ -1,4 +1,9 @@
-"""CenterNet with a light neck on MobileNetV3, the detector of the `e2ec_lite` preset."""
+"""NanoDet-Plus, the detector of the `e2ec_lite` preset.
+
+The layout is that of NanoDet-Plus-m (github.com/RangiLyu/nanodet, Apache-2.0), with its batch
+norms folded, so that its COCO-trained weights load. Box sides are distributions over bins
+(Generalized Focal Loss, Li et al., NeurIPS 2020).
+"""
 
 from __future__ import annotations
 
@@ -6,72 +11,133 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2ec_core.model.lite.mobilenet import MobileNetV3, SameConv2d
+from e2ec_core.model.lite.region import DetectorLayout
+from e2ec_core.model.lite.shufflenet import (
+    STAGES,
+    STEM_CHANNELS,
+    ShuffleNetV2,
+    activation,
+    depthwise,
+    pointwise,
+)
 from e2ec_core.model.precision import in_float32
-from e2ec_core.model.structures import BOX_SCALE, Features
+from e2ec_core.model.sampling import MapLayout
+from e2ec_core.model.structures import Candidates, Features
 
-FEATURE_CHANNELS = 128
+WIDTH = 96
+"""Channels of the pyramid network."""
+BINS = 8
+"""Distances 0..7 that a side's distribution is over, in strides of the level."""
+LEVELS = (8, 16, 32, 64)
+"""Strides of the maps that boxes are found on, input px."""
 
-
-def _separable(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
-    return nn.Sequential(
-        SameConv2d(in_channels, in_channels, kernel, groups=in_channels, bias=False),
-        nn.Conv2d(in_channels, out_channels, 1),
-    )
-
-
-def _upsample_twice(x: Tensor) -> Tensor:
-    """Bilinear x2 on the corner grid (TensorFlow 1: no aligned corners, no half pixels)."""
-    height, width = x.shape[2:]
-    padded = F.pad(x, (0, 1, 0, 1), mode="replicate")
-    size = (2 * height + 1, 2 * width + 1)
-    doubled = F.interpolate(padded, size=size, mode="bilinear", align_corners=True)
-    return doubled[:, :, :-1, :-1]
-
-
-class Lateral(nn.Sequential):
-    """Skip branch: 1x1, ReLU, 5x5 separable convolution."""
-
-    def __init__(self, in_channels: int, squeezed: int, out_channels: int) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, squeezed, 1),
-            nn.ReLU(),
-            *_separable(squeezed, out_channels, 5),
-        )
+LAYOUT = DetectorLayout(
+    feature=MapLayout(channels=WIDTH, stride=8, shift=1 / 16),
+    fine=MapLayout(channels=STEM_CHANNELS, stride=2, shift=1 / 4),
+    pyramid=(
+        MapLayout(channels=STEM_CHANNELS, stride=4, shift=1 / 8),
+        MapLayout(channels=STAGES[0][0], stride=8, shift=1 / 16),
+        MapLayout(channels=STAGES[1][0], stride=16, shift=1 / 32),
+    ),
+)
+"""Where input px lie on the maps; the shifts follow from the symmetric padding."""
 
 
-class Upsample(nn.Module):
-    """Two separable branches (3x3 and 5x5) added, then doubled in size."""
+class GhostConv(nn.Module):
+    """Half of the channels by a 1x1 convolution, the other half from these (GhostNet, 2020)."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, activate: bool) -> None:
+        super().__init__()
+        half = out_channels // 2
+        self.primary = nn.Conv2d(in_channels, half, 1)
+        self.cheap = depthwise(half, 3)
+        self.activation = activation() if activate else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        primary = self.activation(self.primary(x))
+        return torch.cat([primary, self.activation(self.cheap(primary))], 1)
+
+
+class GhostBottleneck(nn.Module):
+    """Two ghost convolutions beside a separable one."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.branch3 = _separable(in_channels, out_channels, 3)
-        self.branch5 = _separable(in_channels, out_channels, 5)
+        self.ghosts = nn.Sequential(
+            GhostConv(in_channels, out_channels, activate=True),
+            GhostConv(out_channels, out_channels, activate=False),
+        )
+        self.short = nn.Sequential(
+            depthwise(in_channels, 5), nn.Conv2d(in_channels, out_channels, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        return _upsample_twice(self.branch3(x) + self.branch5(x))
+        return self.ghosts(x) + self.short(x)
 
 
-class LiteDetector(nn.Module):
-    """CenterNet on MobileNetV3: heatmap of centres, box sides, features at stride 4 and 2.
+def _separable(channels: int, *, stride: int = 1) -> nn.Sequential:
+    down = depthwise(channels, 5, stride=stride)
+    return nn.Sequential(down, activation(), *pointwise(channels, channels))
 
-    Args:
-        classes: number of classes C of the heatmap.
-    """
+
+class GhostPAN(nn.Module):
+    """Path aggregation network over strides 8, 16 and 32, with a fourth level of stride 64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduce = nn.ModuleList(pointwise(channels, WIDTH) for channels, _ in STAGES)
+        self.top_down = nn.ModuleList(GhostBottleneck(2 * WIDTH, WIDTH) for _ in range(2))
+        self.down = nn.ModuleList(_separable(WIDTH, stride=2) for _ in range(2))
+        self.bottom_up = nn.ModuleList(GhostBottleneck(2 * WIDTH, WIDTH) for _ in range(2))
+        self.extra_in = _separable(WIDTH, stride=2)
+        self.extra_out = _separable(WIDTH, stride=2)
+
+    def forward(self, maps: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+        """Maps of 96 channels at the strides of `LEVELS`, from those of the backbone's stages."""
+        s8, s16, s32 = (reduce(x) for reduce, x in zip(self.reduce, maps, strict=True))
+        t16 = self.top_down[0](torch.cat([_double(s32), s16], 1))
+        p8 = self.top_down[1](torch.cat([_double(t16), s8], 1))
+        p16 = self.bottom_up[0](torch.cat([self.down[0](p8), t16], 1))
+        p32 = self.bottom_up[1](torch.cat([self.down[1](p16), s32], 1))
+        return [p8, p16, p32, self.extra_in(s32) + self.extra_out(p32)]
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+class LevelHead(nn.Module):
+    """Class logits and box sides at every cell of a level."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.backbone = MobileNetV3()
-        self.lateral4 = Lateral(72, 18, 64)
-        self.lateral8 = Lateral(96, 24, 96)
-        self.lateral16 = Lateral(88, 22, 128)
-        self.up32 = Upsample(480, 128)
-        self.up16 = Upsample(256, 96)
-        self.up8 = Upsample(192, 64)
-        self.gate_reduce = nn.Conv2d(FEATURE_CHANNELS, 32, 1)
-        self.gate_expand = nn.Conv2d(32, FEATURE_CHANNELS, 1, bias=False)
-        self.heatmap = _separable(FEATURE_CHANNELS, classes, 3)
-        self.box_sides = _separable(FEATURE_CHANNELS, 4, 3)
+        self.convs = nn.Sequential(_separable(WIDTH), _separable(WIDTH))
+        self.classes = nn.Conv2d(WIDTH, classes, 1)
+        self.bins = nn.Conv2d(WIDTH, 4 * BINS, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits [B, C, h, w], and logits of the bins of the sides [B, 4 * 8, h, w]."""
+        hidden = self.convs(x)
+        return self.classes(hidden), in_float32(self.bins, hidden)
+
+
+class NanoDetPlus(nn.Module):
+    """NanoDet-Plus-m: boxes at four strides, and the maps that contours grow on.
+
+    Args:
+        classes: number of classes C.
+    """
+
+    mean: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.backbone = ShuffleNetV2()
+        self.neck = GhostPAN()
+        self.heads = nn.ModuleList(LevelHead(classes) for _ in LEVELS)
+        # RGB; the deviations are part of the first convolution's weights.
+        mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
 
     def forward(self, images: Tensor) -> Features:
         """Detects in RGB images.
@@ -80,20 +146,31 @@ class LiteDetector(nn.Module):
             images: [B, 3, H, W] RGB in 0..255, H and W multiples of 32.
 
         Returns:
-            Features: heatmap logits [B, C, H/4, W/4], feature [B, 128, H/4, W/4],
-            fine [B, 16, H/2, W/2], pyramid of strides 4, 8 and 16, box sides [B, 4, H/4, W/4]
-            (left, top, right, bottom of the cell's corner 4 * cell, input px).
+            Features: candidates at all cells of the four levels, feature [B, 96, H/8, W/8],
+            fine [B, 24, H/2, W/2], and a pyramid of strides 4, 8 and 16.
         """
-        maps = self.backbone(images)
-        x = F.relu(torch.cat([self.lateral16(maps.s16), self.up32(maps.s32)], 1))
-        x = F.relu(torch.cat([self.lateral8(maps.s8), self.up16(x)], 1))
-        x = F.relu(torch.cat([self.lateral4(maps.s4), self.up8(x)], 1))
-        gate = self.gate_expand(F.relu(self.gate_reduce(x.mean((2, 3), keepdim=True))))
-        feature = x * torch.sigmoid(gate)
+        maps = self.backbone(images - self.mean)
+        levels = self.neck(maps[2:])
+        found = [head(level) for head, level in zip(self.heads, levels, strict=True)]
+        bins = [side.unflatten(1, (4, BINS)).flatten(3) for _, side in found]
+        points = [_points(level, stride) for level, stride in zip(levels, LEVELS, strict=True)]
         return Features(
-            heatmap=self.heatmap(feature),
-            feature=feature,
+            candidates=Candidates(
+                logits=torch.cat([classes.flatten(2) for classes, _ in found], 2),
+                bins=torch.cat(bins, 3),
+                points=torch.cat(points),
+            ),
+            feature=levels[0],
             fine=maps.s2,
             pyramid=(maps.s4, maps.s8, maps.s16),
-            box_sides=BOX_SCALE * in_float32(self.box_sides, feature),
         )
+
+
+def _points(level: Tensor, stride: int) -> Tensor:
+    """(x, y, stride) of a level's cells in input px, row by row; float32 [cells, 3]."""
+    height, width = level.shape[2:]
+    y, x = (
+        torch.arange(count, device=level.device, dtype=torch.float32) for count in (height, width)
+    )
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return stride * torch.stack([x, y, torch.ones_like(x)], dim=-1).flatten(0, 1)

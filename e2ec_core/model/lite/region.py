@@ -8,7 +8,6 @@ an auxiliary mask loss trains it (the mask itself is never an output).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,24 +15,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from e2ec_core.model.precision import in_float32
-from e2ec_core.model.sampling import gather_cells, place_in_boxes, sample_vertices, unit_grid
+from e2ec_core.model.sampling import MapLayout, place_in_boxes, unit_grid
 from e2ec_core.model.structures import STRIDE, Features, Region, Seeds
 
-FINE_SHIFT = 0.75
-"""Input px x lies at x / 2 - 0.75 of the stride-2 map (measured on the trained detector)."""
 
 
-class MapSpec(NamedTuple):
-    """A map that regions are sampled from: input px x lies at x / stride - shift."""
+class DetectorLayout(NamedTuple):
+    """The maps of a detector that the lite stages read."""
 
-    stride: int
-    shift: float
-    reduced: int
+    feature: MapLayout
+    fine: MapLayout
+    pyramid: tuple[MapLayout, ...]
 
 
-FEATURE = MapSpec(stride=4, shift=0.5, reduced=48)
-PYRAMID = (MapSpec(4, 0.7, 24), MapSpec(8, 0.45, 24), MapSpec(16, 0.65, 24))
-"""Shifts measured as the centre of the change that a changed patch of the image makes."""
+def read_centre(layout: DetectorLayout, features: Features, seeds: Seeds) -> Tensor:
+    """The feature map at the seeds' cells, [B, K, channels]."""
+    points = seeds.cells[:, :, None] * STRIDE
+    return layout.feature.sample(features.feature, points).squeeze(3)
 
 
 def _conv(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
@@ -63,26 +61,22 @@ class FeatureNorm(nn.Module):
     They differ in scale by a factor of 25 (fine over feature), which no optimiser makes up for.
 
     Args:
-        feature_channels: channels of the stride-4 map.
-        fine_channels: channels of the stride-2 map.
-        pyramid_channels: channels of the backbone's maps.
+        layout: of the detector's maps.
     """
 
-    def __init__(
-        self, feature_channels: int, fine_channels: int, pyramid_channels: Sequence[int]
-    ) -> None:
+    def __init__(self, layout: DetectorLayout) -> None:
         super().__init__()
-        self.feature = _norm(feature_channels)
-        self.fine = _norm(fine_channels)
-        self.pyramid = nn.ModuleList(_norm(channels) for channels in pyramid_channels)
+        self.feature = _norm(layout.feature.channels)
+        self.fine = _norm(layout.fine.channels)
+        self.pyramid = nn.ModuleList(_norm(level.channels) for level in layout.pyramid)
 
     def forward(self, features: Features) -> Features:
         """The features with all maps normalised; heatmap and boxes stay."""
         pairs = zip(self.pyramid, features.pyramid, strict=True)
         return features._replace(
-            feature=self.feature(features.feature),
-            fine=self.fine(features.fine),
-            pyramid=tuple(norm(pyramid) for norm, pyramid in pairs),
+            feature=self.feature(features.feature).contiguous(),
+            fine=self.fine(features.fine).contiguous(),
+            pyramid=tuple(norm(level).contiguous() for norm, level in pairs),
         )
 
 
@@ -97,9 +91,7 @@ class RegionEncoder(nn.Module):
     is told how similar it is to the centre, which is what makes it belong to the object.
 
     Args:
-        feature_channels: channels of the stride-4 map.
-        fine_channels: channels of the stride-2 map.
-        pyramid_channels: channels of the backbone's maps.
+        layout: of the detector's maps.
         channels: channels C of the shape map.
         code: length D of the shape code.
         cells: R, cells of the shape map per side, a multiple of 4.
@@ -110,33 +102,35 @@ class RegionEncoder(nn.Module):
     WIDTH = 48
     HEADS = 8
     HEAD_WIDTH = 12
+    REDUCED = 48
+    PYRAMID_REDUCED = 24
 
     def __init__(
         self,
-        feature_channels: int,
-        fine_channels: int,
-        pyramid_channels: Sequence[int],
+        layout: DetectorLayout,
         *,
         channels: int = 32,
         code: int = 256,
-        cells: int = 28,
+        cells: int = 24,
         margin: float = 1.25,
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
         self.cells, self.margin = cells, margin
-        inputs = (feature_channels, *pyramid_channels)
-        specs = (FEATURE, *PYRAMID)
+        self.layout = layout
+        feature_channels = layout.feature.channels
+        reduced = (self.REDUCED, *(self.PYRAMID_REDUCED for _ in layout.pyramid))
         self.reduce = nn.ModuleList(
-            nn.Conv2d(count, spec.reduced, 1) for count, spec in zip(inputs, specs, strict=True)
+            nn.Conv2d(level.channels, width, 1)
+            for level, width in zip(self._levels(), reduced, strict=True)
         )
-        sampled = sum(spec.reduced for spec in specs) + fine_channels
+        sampled = sum(reduced) + layout.fine.channels
         self.steer = nn.Linear(feature_channels, 2 * self.WIDTH)
         nn.init.zeros_(self.steer.weight)
         nn.init.zeros_(self.steer.bias)
         self.query = nn.Linear(feature_channels, self.HEADS * self.HEAD_WIDTH)
-        self.key = nn.Conv2d(sampled, self.HEADS * self.HEAD_WIDTH, 1)
-        self.enter = nn.Conv2d(sampled + 2, self.WIDTH, 1)
+        self.key = nn.Linear(sampled, self.HEADS * self.HEAD_WIDTH)
+        self.enter = nn.Conv1d(sampled + 2, self.WIDTH, 1)
         self.mix = _conv(self.WIDTH + self.HEADS, channels)
         self.down1 = nn.Sequential(_conv(channels, 64, stride=2), _conv(64, 64))
         self.down2 = nn.Sequential(_conv(64, 96, stride=2), _conv(96, 96), _conv(96, 96))
@@ -180,34 +174,49 @@ class RegionEncoder(nn.Module):
         )
 
     def _enter(self, features: Features, seeds: Seeds, frame: Tensor) -> Tensor:
-        """Sampled and steered features, [B * K, channels, R, R]."""
+        """Sampled and steered features, [B * K, channels, R, R].
+
+        Channels come first and slots second up to the 3x3 convolution, so that the layers before
+        are one matrix product each.
+        """
         grid = place_in_boxes(unit_grid(self.cells, self.cells, frame), frame)
-        sampled = self._sample(features, grid).flatten(0, 1)
-        place = (grid - seeds.cells[:, :, None] * STRIDE) / (frame[..., 2:] - frame[..., :2])[
-            :, :, None
-        ]
-        place = place.transpose(2, 3).flatten(0, 1)
-        square = (self.cells, self.cells)
-        sampled, place = sampled.unflatten(2, square), place.unflatten(2, square)
-        centre = gather_cells(features.feature, seeds.cells).flatten(0, 1)
-        scale, shift = self.steer(centre)[..., None, None].chunk(2, dim=1)
-        entered = in_float32(self.enter, torch.cat([sampled.to(place.dtype), place], 1))
+        sampled = self._sample(features, grid)
+        size = (frame[..., 2:] - frame[..., :2])[:, :, None]
+        place = ((grid - seeds.cells[:, :, None] * STRIDE) / size).permute(0, 3, 1, 2)
+        centre = read_centre(self.layout, features, seeds)
+        scale, shift = self.steer(centre).transpose(1, 2)[..., None].chunk(2, dim=1)
+        read = torch.cat([sampled.to(place.dtype), place], 1).flatten(2)
+        entered = in_float32(self.enter, read).unflatten(2, place.shape[2:])
         x = F.gelu(entered.to(scale.dtype) * (1 + scale) + shift)
-        query = self.query(centre).unflatten(1, (self.HEADS, self.HEAD_WIDTH))[..., None, None]
-        key = self.key(sampled).unflatten(1, (self.HEADS, self.HEAD_WIDTH))
-        similar = (query * key).sum(2) / self.HEAD_WIDTH**0.5
-        return self.mix(torch.cat([x, similar], 1))
+        x = torch.cat([x.transpose(1, 2), self._similarity(centre, sampled)], 2)
+        return self.mix(x.flatten(0, 1).unflatten(2, (self.cells, self.cells)))
+
+    def _similarity(self, centre: Tensor, sampled: Tensor) -> Tensor:
+        """Dot products of the centre's queries with the cells' keys, [B, K, heads, R * R].
+
+        The query is multiplied with the weights of the keys first: there are few queries.
+        """
+        query = self.query(centre).unflatten(2, (self.HEADS, self.HEAD_WIDTH))
+        weight = self.key.weight.view(self.HEADS, self.HEAD_WIDTH, -1)
+        bias = self.key.bias.view(self.HEADS, self.HEAD_WIDTH)
+        weights = torch.einsum("bkhd,hdc->bkhc", query, weight.to(query.dtype))
+        offset = (query * bias.to(query.dtype)).sum(3, keepdim=True)
+        similar = weights @ sampled.transpose(1, 2).to(weights.dtype) + offset
+        return similar / self.HEAD_WIDTH**0.5
 
     def _sample(self, features: Features, grid: Tensor) -> Tensor:
-        """All maps at the grid's points, [B, K, channels, R * R]."""
+        """All maps at the grid's points, [B, channels, K, R * R]."""
         assert features.fine is not None
         maps = (features.feature, *features.pyramid)
         sampled = [
-            sample_vertices(reduce(feature), grid, stride=spec.stride, shift=spec.shift)
-            for reduce, feature, spec in zip(self.reduce, maps, (FEATURE, *PYRAMID), strict=True)
+            level.sample_channels_first(reduce(feature).contiguous(), grid)
+            for reduce, feature, level in zip(self.reduce, maps, self._levels(), strict=True)
         ]
-        fine = sample_vertices(features.fine, grid, stride=2, shift=FINE_SHIFT)
-        return torch.cat([*sampled, fine.to(sampled[0].dtype)], dim=2)
+        fine = self.layout.fine.sample_channels_first(features.fine, grid)
+        return torch.cat([*sampled, fine.to(sampled[0].dtype)], dim=1)
+
+    def _levels(self) -> tuple[MapLayout, ...]:
+        return (self.layout.feature, *self.layout.pyramid)
 
 
 def _double(x: Tensor) -> Tensor:

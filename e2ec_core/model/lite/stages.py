@@ -14,9 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2ec_core.model.lite.region import FINE_SHIFT, enlarge, sample_region
+from e2ec_core.model.lite.region import (
+    DetectorLayout,
+    enlarge,
+    read_centre,
+    sample_region,
+)
 from e2ec_core.model.precision import in_float32
-from e2ec_core.model.sampling import gather_cells, sample_vertices
 from e2ec_core.model.structures import STRIDE, Features, Region, Seeds
 
 
@@ -54,7 +58,7 @@ class LiteInitial(nn.Module):
     The regression starts from the ellipse in the box, to which zero offsets lead.
 
     Args:
-        feature_channels: channels of the stride-4 map.
+        layout: of the detector's maps.
         code: length of the region's code.
         vertices: N.
         dropout: share of the inputs dropped in training.
@@ -63,10 +67,11 @@ class LiteInitial(nn.Module):
     ellipse: Tensor
 
     def __init__(
-        self, feature_channels: int, code: int, vertices: int, *, dropout: float = 0.3
+        self, layout: DetectorLayout, code: int, vertices: int, *, dropout: float = 0.3
     ) -> None:
         super().__init__()
-        self.hidden = _hidden(feature_channels + code, 256, dropout)
+        self.layout = layout
+        self.hidden = _hidden(layout.feature.channels + code, 256, dropout)
         self.offsets = nn.Linear(256, 2 * vertices)
         nn.init.normal_(self.offsets.weight, std=1e-3)
         nn.init.zeros_(self.offsets.bias)
@@ -83,7 +88,7 @@ class LiteInitial(nn.Module):
     def forward(self, features: Features, seeds: Seeds) -> Tensor:
         """Returns [B, K, N, 2] input px."""
         centre, size = box_frame(seeds)
-        at_centre = gather_cells(features.feature, seeds.cells)
+        at_centre = read_centre(self.layout, features, seeds)
         hidden = self.hidden(torch.cat([at_centre, _region(seeds).code], dim=2))
         offsets = in_float32(self.offsets, hidden).unflatten(2, (-1, 2))
         return centre + (self.ellipse + offsets) * size
@@ -168,8 +173,8 @@ class LiteEvolution(nn.Module):
     the fine map where it stands and `FINE_REACH` input px to both sides.
 
     Args:
+        layout: of the detector's maps.
         channels: channels of the shape map.
-        fine_channels: channels of the stride-2 map.
         code: length of the region's code.
         reach: how far along the normal a vertex sees, to both sides, in units of the box.
         state: channels of the circular convolutions.
@@ -182,8 +187,8 @@ class LiteEvolution(nn.Module):
 
     def __init__(
         self,
+        layout: DetectorLayout,
         channels: int,
-        fine_channels: int,
         code: int,
         *,
         reach: float,
@@ -195,7 +200,8 @@ class LiteEvolution(nn.Module):
         self.reach = tuple(
             reach * step / self.STEPS for step in range(-self.STEPS, self.STEPS + 1)
         )
-        width = len(self.reach) * channels + len(self.FINE_REACH) * fine_channels + 4
+        self.fine = layout.fine
+        width = len(self.reach) * channels + len(self.FINE_REACH) * self.fine.channels + 4
         self.enter = nn.Conv1d(width, state, 1)
         self.code = nn.Linear(code, state)
         self.blocks = nn.Sequential(*(ResidualCircularBlock(state, step) for step in dilations))
@@ -215,7 +221,7 @@ class LiteEvolution(nn.Module):
         shape = sample_region(region, _along(contour, normal * size, self.reach))
         assert features.fine is not None
         points = _along(contour, normal, self.FINE_REACH)
-        fine = sample_vertices(features.fine, points, stride=2, shift=FINE_SHIFT)
+        fine = self.fine.sample(features.fine, points)
         place = torch.cat([(contour - centre) / size, normal], dim=-1).transpose(2, 3)
         read = (_per_vertex(sampled, count).to(place.dtype) for sampled in (shape, fine))
         x = in_float32(self.enter, torch.cat([*read, place], dim=2).flatten(0, 1))

@@ -1,8 +1,0 @@
-"""The command `e2ec import-centernet`, from the source tree."""
-
-import sys
-
-from e2ec_core.commands.__main__ import main
-
-if __name__ == "__main__":
-    sys.exit(main(["import-centernet", *sys.argv[1:]]))
