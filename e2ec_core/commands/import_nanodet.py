@@ -32,9 +32,7 @@ def convolutions(detector: NanoDetPlus) -> Iterator[list[nn.Conv2d]]:
     """
     neck = detector.neck
     between = [
-        module
-        for down, up in zip(neck.down, neck.bottom_up, strict=True)
-        for module in (down, up)
+        module for down, up in zip(neck.down, neck.bottom_up, strict=True) for module in (down, up)
     ]
     parts = [detector.backbone, neck.reduce, neck.top_down, *between, neck.extra_in]
     for part in (*parts, neck.extra_out):
@@ -90,7 +88,9 @@ def read_ncnn(path: Path, detector: NanoDetPlus) -> Iterator[tuple[Tensor, Tenso
         mark = int.from_bytes(content[offset : offset + 4], "little")
         offset += 4
         if mark not in (0, _HALF):
-            raise ValueError(f"{str(path)!r} has a layer of kind {mark:#x}; give float16 or float32")
+            raise ValueError(
+                f"{str(path)!r} has a layer of kind {mark:#x}; give float16 or float32"
+            )
         weight = take("<f2" if mark else "<f4", int(np.prod(shape)))
         yield weight.view(shape), take("<f4", rows)
     if offset != len(content):

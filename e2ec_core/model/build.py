@@ -93,7 +93,9 @@ def _build_dla34(config: ModelConfig) -> E2EC:
         ),
         deformation=deformations[config.deformation](channels, vertices),
         evolutions=[evolution() for _ in range(config.evolutions)],
-        component_head=_component_head(config, MapLayout(channels, STRIDE, HALF_PIXEL_SHIFT), hidden=256),
+        component_head=_component_head(
+            config, MapLayout(channels, STRIDE, HALF_PIXEL_SHIFT), hidden=256
+        ),
     )
 
 

@@ -18,9 +18,8 @@ from e2ec_core.model.component_detection import (
     first_true,
     greedy_nms,
 )
-from e2ec_core.model.peaks import Peaks
-from e2ec_core.model.sampling import place_in_boxes, unit_grid
-from e2ec_core.model.structures import Features
+from e2ec_core.model.sampling import MapLayout, place_in_boxes, unit_grid
+from e2ec_core.model.structures import Features, Proposals, plant_seeds
 
 CONFIG = ModelConfig(
     preset="e2ec_lite",
@@ -30,6 +29,7 @@ CONFIG = ModelConfig(
     components=True,
 )
 ROWS, COLUMNS = GRID
+LAYOUT = MapLayout(channels=4, stride=4, shift=0.5)
 
 
 def _maps(*parts: list[tuple[int, int, float, float, float]]) -> ComponentMaps:
@@ -47,7 +47,7 @@ class _Painted(ComponentHead):
     """A head that gives the maps it was told."""
 
     def __init__(self, maps: ComponentMaps, unsplit: list[bool]) -> None:
-        super().__init__(4, unsplit, hidden=4, slots=5)
+        super().__init__(LAYOUT, unsplit, hidden=4, slots=5)
         self.maps = maps
 
     def forward(self, features: Features, boxes: Tensor) -> ComponentMaps:
@@ -68,8 +68,11 @@ def _features(*boxes: tuple[float, float, float, float]) -> tuple[Features, Tens
     )
 
 
-def _peaks(cells: Tensor, scores: list[float], class_ids: list[int]) -> Peaks:
-    return Peaks(torch.tensor([scores]), torch.tensor([class_ids]), cells)
+def _found(
+    features: Features, cells: Tensor, scores: list[float], class_ids: list[int]
+) -> Proposals:
+    seeds = plant_seeds(features, cells)
+    return Proposals(seeds, torch.tensor([scores]), torch.tensor([class_ids]), boxes=seeds.boxes)
 
 
 TWO_PARTS = [(6, 7, 12.0, 14.0, 4.0), (42, 7, 28.0, 14.0, 3.0)]
@@ -87,7 +90,7 @@ def test_points_of_a_grid_are_the_centres_of_its_cells() -> None:
 def test_the_head_reads_its_own_box() -> None:
     """Features that change outside a box leave its maps alone."""
     torch.manual_seed(0)
-    head = ComponentHead(4, [False], hidden=8)
+    head = ComponentHead(LAYOUT, [False], hidden=8)
     features, _ = _features((40, 40, 120, 100))
     boxes = torch.tensor([[[40.0, 40.0, 120.0, 100.0], [160.0, 40.0, 220.0, 100.0]]])
     features = features._replace(feature=torch.randn(1, 4, 64, 64))
@@ -104,7 +107,7 @@ def test_the_head_reads_its_own_box() -> None:
 
 
 def test_a_fresh_head_is_unsure_everywhere() -> None:
-    head = ComponentHead(4, [False], hidden=8)
+    head = ComponentHead(LAYOUT, [False], hidden=8)
     with torch.no_grad():
         heat = head(_features((8, 8, 90, 90))[0], torch.tensor([[[8.0, 8.0, 90.0, 90.0]]])).heat
     assert float((heat.sigmoid() - 0.1).abs().max()) < 0.08
@@ -142,7 +145,7 @@ def test_two_parts_give_two_seeds_of_one_instance() -> None:
     boxes = ((20, 40, 132, 68), (40, 150, 152, 178))
     features, cells = _features(*boxes)
     head = _Painted(_maps(TWO_PARTS, TWO_PARTS[:1]), [False, True])
-    found = head.propose(features, _peaks(cells, [0.9, 0.6], [0, 0]))
+    found = head.propose(features, _found(features, cells, [0.9, 0.6], [0, 0]))
     assert found.scores[0].tolist() == pytest.approx([0.9, 0.9, 0.6, 0.0])
     assert found.instance_ids is not None
     assert found.instance_ids[0, :3].tolist() == [0, 0, 1]
@@ -156,7 +159,7 @@ def test_two_parts_give_two_seeds_of_one_instance() -> None:
 
 def test_an_unsplit_class_keeps_the_whole_box() -> None:
     features, cells = _features((20, 40, 132, 68))
-    found = _Painted(_maps(TWO_PARTS), [False, True]).propose(features, _peaks(cells, [0.9], [1]))
+    found = _Painted(_maps(TWO_PARTS), [False, True]).propose(features, _found(features, cells, [0.9], [1]))
     assert found.scores[0].tolist() == pytest.approx([0.9, 0.0])
     assert found.seeds.boxes is not None
     assert found.seeds.boxes[0, 0].tolist() == [20, 40, 132, 68]
@@ -166,7 +169,7 @@ def test_an_unsplit_class_keeps_the_whole_box() -> None:
 def test_an_instance_without_a_component_keeps_the_whole_box() -> None:
     features, cells = _features((20, 40, 132, 68))
     weak = [(6, 7, 12.0, 14.0, -1.2)]  # 0.23
-    found = _Painted(_maps(weak), [False]).propose(features, _peaks(cells, [0.9], [0]))
+    found = _Painted(_maps(weak), [False]).propose(features, _found(features, cells, [0.9], [0]))
     assert found.seeds.boxes is not None
     assert found.seeds.boxes[0, 0].tolist() == [20, 40, 132, 68]
     assert found.scores[0].tolist() == pytest.approx([0.9, 0.0])
@@ -176,8 +179,8 @@ def test_a_doubled_instance_goes_unless_its_class_differs() -> None:
     boxes = ((20, 40, 132, 68), (24, 40, 136, 68))
     features, cells = _features(*boxes)
     head = _Painted(_maps(TWO_PARTS, TWO_PARTS), [True, True])
-    same = head.propose(features, _peaks(cells, [0.9, 0.8], [0, 0]))
-    other = head.propose(features, _peaks(cells, [0.9, 0.8], [0, 1]))
+    same = head.propose(features, _found(features, cells, [0.9, 0.8], [0, 0]))
+    other = head.propose(features, _found(features, cells, [0.9, 0.8], [0, 1]))
     assert int((same.scores > 0).sum()) == 1
     assert int((other.scores > 0).sum()) == 2
 

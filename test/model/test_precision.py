@@ -38,13 +38,13 @@ def test_an_evolution_moves_large_contours_as_in_float32(half: str) -> None:
     feature = torch.randn(1, 4, 200, 200).bfloat16()
     seeds, contour = Seeds(torch.full((1, 1, 2), 100.0)), _large_contour()
     with torch.no_grad():
-        exact = evolution(Features(feature, feature.float()), seeds, contour)
+        exact = evolution(Features(feature.float()), seeds, contour)
         assert float((exact - contour).abs().max()) > 5
         half_evolution = copy.deepcopy(evolution)
         if half == "weights":
             half_evolution.bfloat16()
         with torch.autocast("cpu", torch.bfloat16, enabled=half == "autocast"):
-            moved = half_evolution(Features(feature, feature), seeds, contour)
+            moved = half_evolution(Features(feature), seeds, contour)
     assert moved.dtype == torch.float32
     assert float((moved - exact).abs().max()) < 0.05
 
@@ -75,8 +75,7 @@ def test_half_precision_weights_give_float32_contours(dtype: torch.dtype, settin
         expected = model.grow(exact, seeds, clip=False)
         model.to(dtype)
         features = model.detect(images.to(dtype))
-        assert features.box_sides is not None
-        assert features.box_sides.dtype == torch.float32
+        assert model.propose(features, 2).boxes.dtype == torch.float32
         for ours, wanted in zip(model.grow(features, seeds, clip=False), expected, strict=True):
             assert ours.dtype == torch.float32
             # Fresh offsets are a small share of the box, so what is left is the box itself.

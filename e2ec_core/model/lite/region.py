@@ -19,7 +19,6 @@ from e2ec_core.model.sampling import MapLayout, place_in_boxes, unit_grid
 from e2ec_core.model.structures import STRIDE, Features, Region, Seeds
 
 
-
 class DetectorLayout(NamedTuple):
     """The maps of a detector that the lite stages read."""
 
