@@ -92,6 +92,12 @@ class LossConfig:
     box: float = setting(
         0.1, "factor of the box head's smooth L1, for trained detectors that have one", low=0.0
     )
+    detection: float = setting(
+        0.25,
+        "factor of the losses of a detector of candidates (e2ec_lite): scores, boxes and sides as "
+        "1 : 2 : 0.25 (NanoDet-Plus)",
+        low=0.0,
+    )
     component_heat: float = setting(
         1.0, "factor of the component centres' focal loss, for models with components", low=0.0
     )

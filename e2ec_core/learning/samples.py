@@ -16,9 +16,9 @@ class Samples(NamedTuple):
     """One training view, or a batch of B views, whose tensors have a leading [B].
 
     K slots hold contours; slots without one are zero and not valid. L slots hold whole objects if
-    the model finds their components, else L is 0. A batch has as many slots as its fullest view
-    uses. What the model does not read has no elements, so that nothing of it travels: see
-    `masks` and the noise.
+    the model finds their components or its detector gives candidates, else L is 0. A batch has as
+    many slots as its fullest view uses. What the model does not read has no elements, so that
+    nothing of it travels: see `masks` and the noise.
     """
 
     image: Tensor
@@ -26,7 +26,7 @@ class Samples(NamedTuple):
     image_id: Tensor
     """[] int64."""
     heatmap: Tensor
-    """[C, H/4, W/4] float32, exactly 1 at centres; [C, 0, 0] for a detector without heatmap."""
+    """[C, H/4, W/4] float32, exactly 1 at centres; [0, 0, 0] for a detector without heatmap."""
     cells: Tensor
     """[K, 2] float32, integer heatmap cells (x, y) of the centres."""
     contours: Tensor
@@ -46,10 +46,14 @@ class Samples(NamedTuple):
     """[L, 2] float32, heatmap cells (x, y) of whole objects' centres."""
     object_boxes: Tensor
     """[L, 4] float32 xyxy around all visible components, network-input px."""
+    object_class_ids: Tensor
+    """[L] int64."""
     object_heat: Tensor
-    """[L, 14, 56] float32 over the object's box, exactly 1 at the centres of components."""
+    """[L, 14, 56] float32 over the object's box, exactly 1 at the centres of components; [L, 0, 0]
+    for a model without components."""
     object_sizes: Tensor
-    """[L, 2, 14, 56] float32, width and height of components in cells of the grid, at centres."""
+    """[L, 2, 14, 56] float32, width and height of components in cells of the grid, at centres;
+    [L, 2, 0, 0] likewise."""
     object_valid: Tensor
     """[L] bool."""
     masks: Tensor

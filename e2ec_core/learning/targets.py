@@ -42,6 +42,7 @@ class TargetSettings:
             `largest` takes only the largest part.
         components: for a model that finds the components of an instance: the heatmap's centres are
             those of whole instances, whose component maps are made as well.
+        heatmap: for a detector with a heatmap; one of candidates learns whole instances instead.
         min_area: smaller parts, after clipping, are left out; px^2 (published 5 cells^2 = 80).
         key_tolerance: of Douglas-Peucker, px (published 3 cells = 12).
         key_tolerance_of_box: if set, a second limit as a fraction of the box's longer side; the
@@ -57,6 +58,7 @@ class TargetSettings:
     max_instances: int = 64
     parts: Literal["each", "largest"] = "each"
     components: bool = False
+    heatmap: bool = True
     min_area: float = 80.0
     key_tolerance: float = 12.0
     key_tolerance_of_box: float | None = None
@@ -77,6 +79,7 @@ def target_settings(config: TrainConfig) -> TargetSettings:
     return TargetSettings(
         num_classes=len(config.model.class_names),
         components=config.model.components,
+        heatmap=config.model.preset != "e2ec_lite",
         vertices=config.model.contour_vertices,
         directions=config.loss.directions,
         alignment=config.loss.alignment,
@@ -122,10 +125,10 @@ def make_targets(
     targets = _empty(input_size, settings)
     for slot, part in enumerate(_largest([[p] for i in instances for p in i], settings)):
         _fill(targets, slot, part[0], int(class_ids[part[0].instance]), settings)
-    if settings.components:
+    if settings.components or not settings.heatmap:
         for slot, parts in enumerate(_largest([i for i in instances if i], settings)):
-            _fill_object(targets, slot, parts, int(class_ids[parts[0].instance]))
-    return targets
+            _fill_object(targets, slot, parts, int(class_ids[parts[0].instance]), settings)
+    return targets if settings.heatmap else targets._replace(heatmap=torch.zeros(0, 0, 0))
 
 
 def _largest(groups: list[list[_Part]], settings: TargetSettings) -> list[list[_Part]]:
@@ -182,11 +185,13 @@ def _visible_parts(
 def _empty(input_size: tuple[int, int], settings: TargetSettings) -> Samples:
     height, width = (side // STRIDE for side in input_size)
     slots, vertices = settings.max_instances, settings.vertices
-    objects = slots if settings.components else 0
+    objects = 0 if settings.heatmap and not settings.components else slots
+    grid = GRID if settings.components else (0, 0)
+    channels = settings.num_classes if settings.heatmap else 1
     return Samples(
         image=torch.zeros(*input_size, 3, dtype=torch.uint8),
         image_id=torch.zeros((), dtype=torch.int64),
-        heatmap=torch.zeros(settings.num_classes, height, width),
+        heatmap=torch.zeros(channels, height, width),
         cells=torch.zeros(slots, 2),
         contours=torch.zeros(slots, vertices, 2),
         keys=torch.zeros(slots, vertices, dtype=torch.bool),
@@ -196,8 +201,9 @@ def _empty(input_size: tuple[int, int], settings: TargetSettings) -> Samples:
         valid=torch.zeros(slots, dtype=torch.bool),
         object_cells=torch.zeros(objects, 2),
         object_boxes=torch.zeros(objects, 4),
-        object_heat=torch.zeros(objects, *GRID),
-        object_sizes=torch.zeros(objects, 2, *GRID),
+        object_class_ids=torch.zeros(objects, dtype=torch.int64),
+        object_heat=torch.zeros(objects, *grid),
+        object_sizes=torch.zeros(objects, 2, *grid),
         object_valid=torch.zeros(objects, dtype=torch.bool),
         masks=torch.zeros(slots, 0, 0, dtype=torch.uint8),
         point_noise=torch.zeros(slots, 0, 2),
@@ -217,7 +223,7 @@ def _fill(
     tolerance = settings.key_tolerance
     if settings.key_tolerance_of_box is not None:
         tolerance = min(tolerance, settings.key_tolerance_of_box * float(size.max()))
-    if settings.components:  # the heatmap has the centres of whole objects
+    if settings.components or not settings.heatmap:  # a heatmap has centres of whole objects
         cell = _centre_cell(targets.heatmap, part.box)
     else:
         cell = _draw_centre(targets.heatmap[class_id], part.box)
@@ -230,12 +236,21 @@ def _fill(
     targets.valid[slot] = True
 
 
-def _fill_object(targets: Samples, slot: int, parts: Sequence[_Part], class_id: int) -> None:
+def _fill_object(
+    targets: Samples, slot: int, parts: Sequence[_Part], class_id: int, settings: TargetSettings
+) -> None:
     """Fills the slot of one whole object, whose components are `parts`."""
     box = _enclosing(parts)
-    targets.object_cells[slot] = torch.from_numpy(_draw_centre(targets.heatmap[class_id], box))
+    if settings.heatmap:
+        cell = _draw_centre(targets.heatmap[class_id], box)
+    else:
+        cell = _centre_cell(targets.heatmap, box)
+    targets.object_cells[slot] = torch.from_numpy(cell)
     targets.object_boxes[slot] = torch.from_numpy(box)
+    targets.object_class_ids[slot] = class_id
     targets.object_valid[slot] = True
+    if not settings.components:
+        return
     rows, columns = GRID
     scale = np.array([columns, rows]) / np.maximum(box[2:] - box[:2], 1.0)
     for part in parts:

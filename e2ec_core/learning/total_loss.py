@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from e2ec_core.learning.candidate_losses import candidate_losses
 from e2ec_core.learning.component_losses import component_losses
 from e2ec_core.learning.config import LossConfig
 from e2ec_core.learning.losses import (
@@ -29,16 +30,17 @@ from e2ec_core.model.structures import STRIDE, Features, Seeds, plant_seeds
 def batch_counts(batch: Samples) -> Counts:
     """What the losses of a batch divide by."""
     has_objects = batch.object_valid.shape[1] > 0
+    has_parts = has_objects and batch.object_heat.shape[-1] > 0
     return count_targets(
         batch.heatmap,
         batch.keys,
         batch.valid,
         objects=batch.object_valid if has_objects else None,
-        component_heat=batch.object_heat if has_objects else None,
+        component_heat=batch.object_heat if has_parts else None,
     )
 
 
-def plant_training_seeds(features: Features, batch: Samples) -> Seeds:
+def plant_training_seeds(features: Features, batch: Samples, *, parts: bool = False) -> Seeds:
     """Seeds at the true centres; with a box head, under boxes as uncertain as in use.
 
     The random numbers are part of the batch, so that a step can be repeated.
@@ -46,6 +48,11 @@ def plant_training_seeds(features: Features, batch: Samples) -> Seeds:
     Half of the boxes are the detector's own where they resemble the true ones (IoU above 0.5),
     the others are true boxes with every side moved by up to 8 % or so of the box's size. Boxes of
     components are all of the second kind, since the detector's enclose whole objects.
+
+    Args:
+        features: of the batch.
+        batch: with the true boxes.
+        parts: whether the contours are those of components.
     """
     if not features.has_boxes:
         return Seeds(cells=batch.cells, valid=batch.valid)
@@ -57,7 +64,7 @@ def plant_training_seeds(features: Features, batch: Samples) -> Seeds:
     size = batch.boxes[..., 2:] - batch.boxes[..., :2]
     noise = batch.box_noise.clamp(-2.5, 2.5) * 0.05
     boxes = batch.boxes + noise * size.repeat(1, 1, 2)
-    if not batch.object_valid.shape[1]:
+    if not parts:
         chosen = (box_iou(predicted, batch.boxes) > 0.5)[..., None] & (batch.box_choice < 0.5)
         boxes = torch.where(chosen, predicted.detach(), boxes)
     # In unused slots any box of a usual size.
@@ -110,7 +117,8 @@ def batch_losses(
     """
     with torch.set_grad_enabled(train_detector and torch.is_grad_enabled()):
         features = model.detect(batch.image)
-    seeds = model.encode_regions(features, plant_training_seeds(features, batch))
+    parts = model.component_head is not None
+    seeds = model.encode_regions(features, plant_training_seeds(features, batch, parts=parts))
     stages = model.grow(features, seeds, clip=False)
     contours = _contour_losses(model, stages, batch, config, epoch, counts)
     terms = {"initial": contours.initial}
@@ -119,14 +127,19 @@ def batch_losses(
     terms |= {f"evolution{i + 1}": term for i, term in enumerate(contours.evolutions)}
     weighted: dict[str, tuple[float, Tensor]] = {}
     if train_detector:
-        heatmap = heatmap_focal_loss(features.heatmap, batch.heatmap, counts=counts)
-        weighted["heatmap"] = config.weights.heatmap, heatmap
+        if features.heatmap is not None:
+            heatmap = heatmap_focal_loss(features.heatmap, batch.heatmap, counts=counts)
+            weighted["heatmap"] = config.weights.heatmap, heatmap
+        if features.candidates is not None:
+            found = candidate_losses(features.candidates, batch, counts=counts)
+            for name, factor in (("scores", 1.0), ("boxes", 2.0), ("sides", 0.25)):
+                weighted[name] = config.detection * factor, found[name]
         if features.box_sides is not None:
             weighted["box"] = config.box, _box_loss(features, batch, counts)
     if model.component_head is not None:
-        parts = component_losses(model.component_head, features, batch, counts=counts)
-        weighted["component_heat"] = config.component_heat, parts["component_heat"]
-        weighted["component_size"] = config.component_size, parts["component_size"]
+        found = component_losses(model.component_head, features, batch, counts=counts)
+        weighted["component_heat"] = config.component_heat, found["component_heat"]
+        weighted["component_size"] = config.component_size, found["component_size"]
     if seeds.region is not None:
         true = batch.masks, batch.boxes
         mask = region_mask_loss(seeds.region, *true, batch.valid, counts=counts)

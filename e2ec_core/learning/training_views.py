@@ -94,8 +94,7 @@ class TrainingViews(Dataset[Samples]):
             image_id=torch.tensor(self.images[position].image_id),
         )
         if self.has_regions:
-            masks = _masks(labelled if self.joined else None, sample)
-            sample = sample._replace(masks=masks, heatmap=sample.heatmap[:, :0, :0])
+            sample = sample._replace(masks=_masks(labelled if self.joined else None, sample))
         return self._with_noise(sample, seed)
 
     def _with_noise(self, sample: Samples, seed: tuple[int, int, int]) -> Samples:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from e2ec_core.contours import Stage
-from e2ec_core.model.component_detection import ComponentHead
 from e2ec_core.model.candidates import best_candidates
+from e2ec_core.model.component_detection import ComponentHead
 from e2ec_core.model.peaks import best_peaks
 from e2ec_core.model.published.octagon import OctagonInitial
 from e2ec_core.model.structures import (
@@ -18,7 +18,6 @@ from e2ec_core.model.structures import (
     Features,
     Proposals,
     Seeds,
-    plant_seeds,
 )
 
 

@@ -30,13 +30,14 @@ def test_classes_are_matched_by_name(start: str, part: str) -> None:
     known = build_model(KNOWN)
     torch.manual_seed(2)
     model = build_model(WANTED)
-    fresh = model.detector.heatmap[1].weight.detach().clone()
+    fresh = [head.classes.weight.detach().clone() for head in model.detector.heads]
     load_start(model, WANTED, start, part)
-    rows, old = model.detector.heatmap[1].weight, known.detector.heatmap[1].weight
-    assert torch.equal(rows[0], old[2])
-    assert torch.equal(rows[1], fresh[1])
-    assert torch.equal(rows[2], old[0])
-    stem = "detector.backbone.stem.weight"
+    for head, old, before in zip(model.detector.heads, known.detector.heads, fresh, strict=True):
+        rows = head.classes.weight
+        assert torch.equal(rows[0], old.classes.weight[2])
+        assert torch.equal(rows[1], before[1])
+        assert torch.equal(rows[2], old.classes.weight[0])
+    stem = "detector.backbone.stem.0.weight"
     same = torch.equal(model.state_dict()[stem], known.state_dict()[stem])
     assert same
     contour = "initial.hidden.1.weight"
@@ -47,9 +48,9 @@ def test_classes_are_matched_by_name(start: str, part: str) -> None:
 def test_as_many_other_classes_are_not_taken_for_the_same(start: str) -> None:
     config = replace(KNOWN, class_names=("a", "b", "c"))
     model = build_model(config)
-    fresh = model.detector.heatmap[1].weight.detach().clone()
+    fresh = model.detector.heads[0].classes.weight.detach().clone()
     load_start(model, config, start, "detector")
-    assert torch.equal(model.detector.heatmap[1].weight, fresh)
+    assert torch.equal(model.detector.heads[0].classes.weight, fresh)
 
 
 def test_other_architectures_are_refused(start: str) -> None:

@@ -17,11 +17,15 @@ from e2ec_core.learning.losses import (
     LossWeights,
     chamfer_loss,
     contour_smooth_l1,
-    count_targets,
     dynamic_matching_loss,
 )
 from e2ec_core.learning.samples import Samples, stack_samples
-from e2ec_core.learning.total_loss import batch_losses, box_iou, plant_training_seeds
+from e2ec_core.learning.total_loss import (
+    batch_counts,
+    batch_losses,
+    box_iou,
+    plant_training_seeds,
+)
 from e2ec_core.learning.training_views import TrainingViews, ViewKey
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
@@ -36,7 +40,7 @@ def data(shapes_dir: Path) -> CocoDataset:
     return read_coco(shapes_dir / "instances.json", shapes_dir / "images")
 
 
-def _batch(data: CocoDataset, *, empty: bool = False) -> Samples:
+def _batch(data: CocoDataset, *, empty: bool = False, model: ModelConfig = CONFIG) -> Samples:
     """Two views of 64 x 64; the second has fewer objects, or none has any."""
     augment = AugmentConfig(size=(64, 64), base_side=64, scale=(1.0, 1.0), paste=0, min_area=10.0)
     images = [replace(data.images[0]), replace(data.images[1])]
@@ -44,7 +48,7 @@ def _batch(data: CocoDataset, *, empty: bool = False) -> Samples:
     if empty:
         images = [replace(image, instances=()) for image in images]
     unread = (DataConfig(annotations="", images=""),)
-    config = TrainConfig(model=CONFIG, train=unread, augment=augment, max_instances=6, seed=1)
+    config = TrainConfig(model=model, train=unread, augment=augment, max_instances=6, seed=1)
     views = TrainingViews([replace(data, images=images)], config)
     batch = stack_samples([views[ViewKey(0)], views[ViewKey(1)]])
     return batch.to(torch.device("cpu"))
@@ -70,15 +74,14 @@ def test_iou_of_known_pairs() -> None:
 
 
 def test_the_total_is_the_weighted_sum_of_the_terms(data: CocoDataset, model: E2EC) -> None:
-    weights = LossWeights(heatmap=2.0, initial=0.3, coarse=0.4, evolutions=1.5)
-    config = replace(LOSS, weights=weights, box=0.2, mask=0.7, contour_iou=1.1)
+    weights = LossWeights(initial=0.3, coarse=0.4, evolutions=1.5)
+    config = replace(LOSS, weights=weights, detection=0.2, mask=0.7, contour_iou=1.1)
     terms = _losses(model, _batch(data), config)
     expected = (
-        2.0 * terms["heatmap"]
+        0.2 * (terms["scores"] + 2.0 * terms["boxes"] + 0.25 * terms["sides"])
         + 0.3 * terms["initial"]
         + 0.4 * terms["coarse"]
         + 1.5 * (terms["evolution1"] + terms["evolution2"]) / 2
-        + 0.2 * terms["box"]
         + 0.7 * terms["mask"]
         + 1.1 * terms["iou"]
     )
@@ -99,19 +102,19 @@ def test_a_frozen_detector_has_neither_losses_nor_gradients(
     data: CocoDataset, model: E2EC
 ) -> None:
     terms = _losses(model, _batch(data), detector=False)
-    assert not {"heatmap", "box"} & set(terms)
+    assert not {"scores", "boxes", "sides"} & set(terms)
     terms["total"].backward()
     assert all(p.grad is None for p in model.detector.parameters())
     assert all(p.grad is not None for p in model.initial.parameters())
 
 
-def test_views_without_objects_cost_only_the_heatmap(data: CocoDataset, model: E2EC) -> None:
+def test_views_without_objects_cost_only_the_scores(data: CocoDataset, model: E2EC) -> None:
     terms = _losses(model, _batch(data, empty=True))
     terms["total"].backward()
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
-    for name in ("initial", "coarse", "evolution1", "box", "mask", "iou"):
+    for name in ("initial", "coarse", "evolution1", "boxes", "sides", "mask", "iou"):
         assert terms[name].item() == 0, name
-    torch.testing.assert_close(terms["total"], terms["heatmap"])
+    torch.testing.assert_close(terms["total"], LOSS.detection * terms["scores"])
 
 
 def test_what_padding_holds_does_not_matter(data: CocoDataset, model: E2EC) -> None:
@@ -135,7 +138,7 @@ def _features(batch: Samples, sides: float) -> Features:
     """As of a detector that sees all boxes `sides` px to each side of the centre."""
     size = (len(batch.image), 1, 16, 16)
     boxes = torch.full((len(batch.image), 4, 16, 16), sides)
-    return Features(torch.zeros(size), torch.zeros(size), torch.zeros(size), box_sides=boxes)
+    return Features(torch.zeros(size), torch.zeros(size), box_sides=boxes)
 
 
 def _drawn_again(batch: Samples) -> Samples:
@@ -210,8 +213,7 @@ def test_the_losses_of_parts_add_up_to_the_loss_of_the_whole(
     parts = [_one_view(batch, index) for index in range(2)]
     assert [int(part.valid.sum()) for part in parts] == [2, 1]
     model.eval()  # dropout and batch norms see the whole batch
-    targets = batch
-    counts = count_targets(targets.heatmap, targets.keys, targets.valid)
+    counts = batch_counts(batch)
     whole = _losses(model, batch)
     whole["total"].backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
@@ -237,8 +239,9 @@ def test_the_last_stage_is_trained_by_the_loss_that_is_named(
     data: CocoDataset, preset: str, last_stage: str
 ) -> None:
     torch.manual_seed(0)
-    model = build_model(replace(CONFIG, preset=preset)).eval()
-    batch = _batch(data)
+    settings = replace(CONFIG, preset=preset)
+    model = build_model(settings).eval()
+    batch = _batch(data, model=settings)
     targets = batch
     config = LossConfig(last_stage=last_stage, dynamic_matching_from=3)
     with torch.no_grad():

@@ -159,7 +159,9 @@ def test_two_parts_give_two_seeds_of_one_instance() -> None:
 
 def test_an_unsplit_class_keeps_the_whole_box() -> None:
     features, cells = _features((20, 40, 132, 68))
-    found = _Painted(_maps(TWO_PARTS), [False, True]).propose(features, _found(features, cells, [0.9], [1]))
+    found = _Painted(_maps(TWO_PARTS), [False, True]).propose(
+        features, _found(features, cells, [0.9], [1])
+    )
     assert found.scores[0].tolist() == pytest.approx([0.9, 0.0])
     assert found.seeds.boxes is not None
     assert found.seeds.boxes[0, 0].tolist() == [20, 40, 132, 68]

@@ -108,7 +108,7 @@ def test_contour_net_commutes_with_rolling_the_contour() -> None:
 
 
 def test_evolution_does_not_depend_on_place_where_features_are_flat() -> None:
-    features = Features(torch.zeros(1, 1, 30, 30), torch.ones(1, 4, 30, 30))
+    features = Features(torch.ones(1, 4, 30, 30))
     evolution = _small(evolutions=1).evolutions[0].float()
     contour = 40 + 20 * torch.rand(1, 2, VERTICES, 2)
     seeds = Seeds(cells=torch.zeros(1, 2, 2))
@@ -139,7 +139,7 @@ def test_coarse_loss_reaches_the_initial_contour_only_through_sampling() -> None
     coarse = model.grow(_features(), SEEDS, "coarse", clip=False)[1]
     (gradient,) = torch.autograd.grad(coarse.sum(), weight)
     assert float(gradient.abs().max()) > 0
-    flat = Features(_features().heatmap, torch.ones(1, 4, 400, 400, dtype=torch.float64))
+    flat = Features(torch.ones(1, 4, 400, 400, dtype=torch.float64))
     inner = Seeds(cells=torch.full((1, 3, 2), 200.0, dtype=torch.float64))
     coarse = model.grow(flat, inner, "coarse", clip=False)[1]
     (gradient,) = torch.autograd.grad(coarse.sum(), weight)
@@ -225,9 +225,9 @@ def test_padding_of_a_training_batch_leaves_other_contours_as_they_are() -> None
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_keeps_contours_in_float32(dtype: torch.dtype) -> None:
     model, images = _small(), _features().feature.to(dtype)
-    exact = model.grow(Features(images.double(), images.double()), SEEDS, clip=True)
+    exact = model.grow(Features(images.double()), SEEDS, clip=True)
     seeds = Seeds(SEEDS.cells.float())
-    half = model.to(dtype).grow(Features(images, images), seeds, clip=True)
+    half = model.to(dtype).grow(Features(images), seeds, clip=True)
     for ours, expected in zip(half, exact, strict=True):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours.double(), expected, rtol=0, atol=1.0)

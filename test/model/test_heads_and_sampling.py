@@ -132,7 +132,7 @@ def test_more_slots_than_cells_stay_empty() -> None:
 def test_seeds_carry_the_boxes_of_the_box_head() -> None:
     sides = torch.zeros(1, 4, 3, 5)
     sides[0, :, 2, 3] = torch.tensor([1.0, 2.0, 5.0, 7.0])  # left, top, right, bottom
-    features = Features(torch.zeros(1, 1, 3, 5), torch.zeros(1, 1, 3, 5), box_sides=sides)
+    features = Features(torch.zeros(1, 1, 3, 5), box_sides=sides)
     seeds = plant_seeds(features, torch.tensor([[[3.0, 2.0]]]))
     assert seeds.boxes is not None
     assert seeds.boxes[0, 0].tolist() == [11.0, 6.0, 17.0, 15.0]

@@ -10,7 +10,6 @@ from e2ec_core.config import ModelConfig
 from e2ec_core.geometry import signed_area
 from e2ec_core.model.build import build_model
 from e2ec_core.model.published.octagon import diamond, extreme_points, octagon, space_evenly
-from e2ec_core.model.structures import plant_seeds
 
 EXTREMES = torch.tensor([[40.0, 90.0], [100.0, 30.0], [60.0, 10.0], [20.0, 50.0]]).double()
 
@@ -79,7 +78,7 @@ def test_models_are_built_from_named_components(preset: str, settings: dict, sta
         assert found.contours.shape == (1, 3, 16, 2)
         assert found.contours.isfinite().all()
         features = model.detect(images)
-        seeds = plant_seeds(features, torch.tensor([[[3.0, 4.0], [10.0, 7.0]]]))
+        seeds = model.propose(features, 2).seeds
         assert len(model.grow(features, seeds, clip=False)) == stages
 
 

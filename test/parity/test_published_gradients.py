@@ -44,7 +44,7 @@ def _train_steps(model: E2EC, expected: Expected, dtype: torch.dtype) -> dict[st
     # The batch is stored normalised, so the detector is entered behind its normalisation.
     detector = model.detector
     feature = detector.neck(detector.backbone(batch("inp").to(dtype))[2:])
-    features = Features(detector.heatmap_head(feature), feature)
+    features = Features(feature, detector.heatmap_head(feature))
     width = feature.shape[-1]
     cells = torch.stack([batch("ct_ind") % width, batch("ct_ind") // width], dim=2).to(dtype)
     contours = model.grow(features, Seeds(cells), clip=False)
