@@ -16,9 +16,11 @@ def only_classes(features: Features, class_ids: Sequence[int]) -> Features:
         features: of the batch; not changed.
         class_ids: the classes that stay.
     """
-    others = torch.ones(features.heatmap.shape[1], dtype=torch.bool)
+    logits = features.logits
+    others = torch.ones(logits.shape[1], dtype=torch.bool)
     others[list(class_ids)] = False
-    others = others.to(features.heatmap.device, non_blocking=True)
-    return features._replace(
-        heatmap=features.heatmap.masked_fill(others[:, None, None], -torch.inf)
-    )
+    others = others.to(logits.device, non_blocking=True)
+    kept = logits.masked_fill(others.view(-1, *[1] * (logits.ndim - 2)), -torch.inf)
+    if features.candidates is None:
+        return features._replace(heatmap=kept)
+    return features._replace(candidates=features.candidates._replace(logits=kept))
