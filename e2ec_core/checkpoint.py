@@ -84,8 +84,31 @@ def _narrowed(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value if overflows else narrowed
 
 
+def weights_file(path: str | Path) -> Path:
+    """The weights that a path stands for: the file, or of a run's folder the best or the last.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if path.is_file():
+            return path
+        raise CheckpointError(f"weights file {str(path)!r} does not exist; check the path")
+    name = path.resolve().name
+    for candidate in (path / f"{name}_best.safetensors", path / f"{name}.safetensors"):
+        if candidate.is_file():
+            return candidate
+    raise CheckpointError(
+        f"folder {str(path)!r} holds no weights of a run ({name}.safetensors); give a weights file"
+    )
+
+
 def read_checkpoint(path: str | Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
     """Reads a checkpoint; nothing is unpickled.
+
+    Args:
+        path: the file, or the folder of a run.
 
     Returns:
         what the file says of itself, and its state dict with floating tensors as float32.
@@ -94,9 +117,7 @@ def read_checkpoint(path: str | Path) -> tuple[CheckpointInfo, dict[str, Tensor]
         CheckpointError: the file is missing, is not safetensors, or was not written by this
             project.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"weights file {str(path)!r} does not exist; check the path")
+    path = weights_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 V = TypeVar("V")
 _KEY = "setting"
@@ -66,8 +66,10 @@ def setting(
     """A dataclass field with its meaning and accepted values; arguments as in `Setting`."""
     declared = Setting(text=text, low=low, high=high, choices=choices, optional=optional)
     # The type checker wants the field's type, a dataclass wants the field.
-    made: V = field(default=default, metadata={_KEY: declared})
-    return made
+    made: Any = {"default": default}
+    if isinstance(default, dict):  # a dataclass takes no mutable default
+        made = {"default_factory": default.copy}
+    return cast("V", field(**made, metadata={_KEY: declared}))
 
 
 def settings_of(kind: type) -> dict[str, Setting]:

@@ -1,5 +1,6 @@
 """Measures weights on a labelled data set, stage by stage, by the data set's own rules.
 
+e2ec evaluate RUN measures a run's folder on its validation set.
 e2ec evaluate --annotations instances.json --images folder [--split-file splits.json
 --split val2017] or --config run.yaml (its validation set) writes a table to the screen and, with
 --output, JSON beside it. --format and --protocol are coco, kins, sbd or cityscapes.
@@ -22,7 +23,7 @@ from tqdm import tqdm
 from e2ec_core.commands.data_options import USAGE, add_data_options, read_data_options
 from e2ec_core.commands.failures import left_out
 from e2ec_core.commands.loading import load_predictor
-from e2ec_core.commands.model_options import SCORE, ModelOptions
+from e2ec_core.commands.model_options import SCORE, ModelOptions, take_run
 from e2ec_core.commands.options import CommandLine
 from e2ec_core.commands.outputs import OVERWRITE, require_writable, write_file
 from e2ec_core.config import PlacementRule
@@ -62,6 +63,9 @@ def main(words: Sequence[str]) -> int:
     line.add("--long_side", type=int, help="network's long side, px; default the run's, or 512")
     line.add("--output", type=Path, help="JSON file to write")
     line.add("--overwrite", action="store_true", help=OVERWRITE)
+    run, words = take_run(words)
+    if run:
+        words = ["--config", str(run / "config.yaml"), "--weights", str(run), *words]
     options = line.parse(words)
     if options.score_digits is not None and options.score_digits < 0:
         raise ValueError(f"score_digits is {options.score_digits}; give 0 or more")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from e2ec_core.settings import setting
@@ -15,8 +17,18 @@ SCORE = {"score": "score_threshold"}
 class ModelOptions:
     """Which weights run where; see `e2ec_core.commands.loading`."""
 
-    weights: str | None = setting(None, "weights file (.safetensors); default the one that ships")
+    weights: str | None = setting(
+        None, "weights file (.safetensors) or folder of a run; default the file that ships"
+    )
     device: str = setting("auto", "auto (CUDA when present), cpu, cuda or cuda:N")
     precision: Literal["fp32", "fp16", "bf16"] = setting(
         "fp32", "arithmetic of the network; fp16 is for GPUs"
     )
+
+
+def take_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """A run's folder where it is the first word of a command line, and the other words."""
+    first = Path(words[0]) if words else Path()
+    if words and (first / "config.yaml").is_file() and any(first.glob("*.safetensors")):
+        return first, list(words[1:])
+    return None, list(words)

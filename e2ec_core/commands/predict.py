@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from e2ec_core.commands.failures import left_out, reason
 from e2ec_core.commands.items import Found, Item, is_video, make_items
-from e2ec_core.commands.model_options import SCORE, ModelOptions
+from e2ec_core.commands.model_options import SCORE, ModelOptions, take_run
 from e2ec_core.commands.options import CommandLine
 from e2ec_core.commands.outputs import OVERWRITE, NotWritten, require_writable
 from e2ec_core.predictor_settings import PredictorSettings, split_names
@@ -28,7 +28,7 @@ CLASSES = "names of the classes to draw, separated by commas; empty draws all"
 
 def main(words: Sequence[str]) -> int:
     """Draws all files; returns the exit status."""
-    line = CommandLine("predict", __doc__, usage="PATH... [options]", aliases=SCORE)
+    line = CommandLine("predict", __doc__, usage="[RUN] PATH... [options]", aliases=SCORE)
     line.add("paths", nargs="+", type=Path, help="images, folders, videos, lists of paths (.txt)")
     line.add("--output", type=Path, default=Path("contours"), help="folder of the results")
     line.add("--overwrite", action="store_true", help=OVERWRITE)
@@ -36,7 +36,8 @@ def main(words: Sequence[str]) -> int:
     line.add_settings(ModelOptions)
     line.add_settings(PredictorSettings, skip=("classes",))
     line.add("--classes", type=str, default="", help=CLASSES)
-    options = line.parse(words)
+    run, words = take_run(words)
+    options = line.parse(["--weights", str(run), *words] if run else words)
     model = line.build(ModelOptions)
     settings = line.build(PredictorSettings, classes=split_names(options.classes))
     values = parse_range(options.range, "range")

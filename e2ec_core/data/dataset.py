@@ -47,7 +47,7 @@ class CocoDataset:
 
     def report(self) -> list[str]:
         """One line for each kind of problem, and one for the classes without an object."""
-        found = set(self._target_classes())
+        found = set(self.target_classes())
         absent = [name for i, name in enumerate(self.class_names) if i not in found]
         lines = self.problems.summary()
         if absent:
@@ -56,7 +56,7 @@ class CocoDataset:
             )
         return lines
 
-    def _target_classes(self) -> list[int]:
+    def target_classes(self) -> list[int]:
         """Classes of all objects but crowds, with or without repetitions."""
         if isinstance(self.images, PackedImages):
             return self.images.target_classes()
@@ -68,7 +68,7 @@ class CocoDataset:
         Args:
             source: what to call the labels in the message.
         """
-        if self._target_classes():
+        if self.target_classes():
             return
         crowds = sum(len(image.instances) for image in self.images)
         reasons = self.problems.summary()

@@ -117,11 +117,26 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartRates:
+    """Factors of the learning rate by part of the model; 0 keeps a part as it is."""
+
+    backbone: float = setting(1.0, "of the detector's backbone", low=0.0)
+    neck: float = setting(1.0, "of the detector's neck", low=0.0)
+    heads: float = setting(1.0, "of the detector's heads, but for their class layers", low=0.0)
+    classes: float = setting(1.0, "of the layers with a channel for each class", low=0.0)
+    contours: float = setting(1.0, "of everything behind the detector", low=0.0)
+
+    def __post_init__(self) -> None:
+        check(self, "optimizer.rates.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """Optimiser and schedule; the text of each field says what it does."""
 
     name: str = setting("adamw", "optimiser (published: adam)", choices=("adam", "adamw", "sgd"))
     lr: float = setting(1e-3, "peak learning rate, above 0")
+    rates: PartRates = field(default_factory=PartRates)
     weight_decay: float = setting(0.03, "decay of the weights", low=0.0)
     warmup: int = setting(100, "steps of linear warm-up", low=0)
     schedule: str = setting(
@@ -173,6 +188,9 @@ class TrainConfig:
         "all",
         "what is taken from it: all, or the detector or its backbone alone; classes are matched "
         "by name, those that the checkpoint lacks start afresh",
+    )
+    start_classes: dict[str, str] = setting(
+        {}, "classes of the checkpoint that new classes start from for likeness, as {widget: dog}"
     )
     freeze_detector: bool = setting(False, "keep backbone, neck, heatmap and boxes as they are")
     augment: AugmentConfig = field(default_factory=AugmentConfig)

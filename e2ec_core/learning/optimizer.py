@@ -3,21 +3,54 @@
 from __future__ import annotations
 
 import math
+import re
 
 import torch
 from torch import nn
 
 from e2ec_core.learning.config import OptimizerConfig
+from e2ec_core.learning.start_weights import CLASS_LAYERS
+
+_PARTS = (
+    (CLASS_LAYERS, "classes"),
+    (re.compile(r"detector\.backbone\."), "backbone"),
+    (re.compile(r"detector\.neck\."), "neck"),
+    (re.compile(r"detector\."), "heads"),
+)
 
 
-def make_optimizer(
-    parameters: list[nn.Parameter], config: OptimizerConfig
-) -> torch.optim.Optimizer:
-    """Optimiser in which vectors (biases, norms) do not decay, unless all shall."""
+def part_of(name: str) -> str:
+    """The part of the model, as `PartRates` names it, that a parameter belongs to."""
+    return next((part for pattern, part in _PARTS if pattern.match(name)), "contours")
+
+
+def freeze_parts(model: nn.Module, config: OptimizerConfig) -> None:
+    """Takes the gradient from all parameters whose rate is 0."""
+    for name, parameter in model.named_parameters():
+        if not getattr(config.rates, part_of(name)):
+            parameter.requires_grad_(False)
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Optimiser in which vectors (biases, norms) do not decay, unless all shall.
+
+    Every group of parameters has a `factor` for its learning rate.
+    """
     vector_decay = config.weight_decay if config.decay_all else 0.0
+    sorted_out: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = (getattr(config.rates, part_of(name)), parameter.dim() > 1)
+            sorted_out.setdefault(key, []).append(parameter)
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": vector_decay},
+        {
+            "params": parameters,
+            "factor": factor,
+            "weight_decay": config.weight_decay if is_matrix else vector_decay,
+        }
+        for (factor, is_matrix), parameters in sorted(
+            sorted_out.items(), key=lambda item: item[0], reverse=True
+        )
     ]
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)

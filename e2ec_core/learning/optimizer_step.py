@@ -80,7 +80,7 @@ class OptimizerStep:
     def __init__(self, model: E2EC, config: TrainConfig, process: Process) -> None:
         self.model, self.config, self.process = model, config, process
         self.trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(self.trained, config.optimizer)
+        self.optimizer = make_optimizer(model, config.optimizer)
         ema = config.optimizer.ema
         self.average = Average(model, ema) if ema else None
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=config.precision == "fp16")
@@ -112,7 +112,7 @@ class OptimizerStep:
             NonFiniteLoss: in all processes alike.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         counts = self._count(parts)
         losses = []

@@ -21,6 +21,7 @@ from torch import nn
 from e2ec_core.checkpoint import save_checkpoint
 from e2ec_core.config import to_dict
 from e2ec_core.learning.config import TrainConfig
+from e2ec_core.learning.report_page import write_report
 
 
 class RunFolder:
@@ -33,6 +34,7 @@ class RunFolder:
     * `RUN.safetensors`, `RUN_best.safetensors`: the last weights, and those of the best
       validation, by the folder's name.
     * `pictures/epoch_0010/`: validation images with contours.
+    * `report.html`: curves, AP by class and the last pictures, on one page.
     * `nonfinite.json`: images and loss terms of the step that stopped the run.
 
     Args:
@@ -163,6 +165,11 @@ class RunFolder:
         path = folder / f"{name}.jpg"
         if not cv2.imwrite(str(path), np.ascontiguousarray(image_rgb[..., ::-1])):
             raise OSError(f"picture {str(path)!r} cannot be written")
+
+    def save_report(self) -> None:
+        """Writes the page about the run."""
+        if self.writes:
+            write_report(self.path, self.config)
 
     def save_nonfinite(self, record: dict[str, Any]) -> None:
         """Writes what is known of the step that stopped the run."""

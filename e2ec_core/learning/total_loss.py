@@ -59,8 +59,9 @@ def plant_training_seeds(features: Features, batch: Samples, *, parts: bool = Fa
     if features.candidates is not None:
         predicted = boxes_found(features.candidates, batch.boxes, batch.class_ids)
     else:
-        predicted = plant_seeds(features, batch.cells).boxes
-    assert predicted is not None
+        at_cells = plant_seeds(features, batch.cells).boxes
+        assert at_cells is not None
+        predicted = at_cells
     size = batch.boxes[..., 2:] - batch.boxes[..., :2]
     noise = batch.box_noise.clamp(-2.5, 2.5) * 0.05
     boxes = batch.boxes + noise * size.repeat(1, 1, 2)

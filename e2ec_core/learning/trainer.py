@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import signal
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +23,7 @@ from e2ec_core.learning.batch_loader import (
 )
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import join_processes, synchronise_norms
-from e2ec_core.learning.optimizer import learning_rate
+from e2ec_core.learning.optimizer import freeze_parts, learning_rate
 from e2ec_core.learning.optimizer_step import NonFiniteLoss, OptimizerStep, StepResult
 from e2ec_core.learning.run_folder import RunFolder
 from e2ec_core.learning.same_run import data_digest, refuse_another_run
@@ -93,8 +95,13 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = build_model(config.model).to(self.process.device)
         if config.start and not state:
-            load_start(self.model, config.model, config.start, config.start_part)
+            fresh = load_start(
+                *(self.model, config.model, config.start, config.start_part),
+                config.start_classes,
+            )
+            refuse_frozen_classes(config, fresh)
         self.model.detector.requires_grad_(not config.freeze_detector)
+        freeze_parts(self.model, config.optimizer)
         synchronise_norms(self.model, self.process)
         datasets = read_training_data(config)
         self.digest = {"training": data_digest(datasets)}
@@ -107,6 +114,7 @@ class Trainer:
         # Made here too, so that a batch that cannot be cut is refused before anything is written.
         self.steps_per_epoch = RunBatches(len(self.views), config, self.process, 0).steps_per_epoch
         self.progress = RunProgress()
+        self._watch = LossWatch()
         if state:
             refuse_another_run(state, config, self.digest)
             known = {item.name for item in dataclasses.fields(RunProgress)}
@@ -173,10 +181,15 @@ class Trainer:
             progress.position += 1
             progress.objects += result.objects
             progress.seconds = time.monotonic() - started
+            if rose := self._watch.rise(result.terms["total"]):
+                self._say(f"the loss rose from {rose[0]:.3g} to {rose[1]:.3g}: lower optimizer.lr")
             for name, value in result.terms.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
             bar.update()
-            bar.set_postfix(epoch=progress.epoch + 1, loss=f"{result.terms['total']:.3f}")
+            shown = {"epoch": progress.epoch + 1, "loss": f"{result.terms['total']:.3f}"}
+            if progress.best is not None:
+                shown["best"] = f"{progress.best:.3f}"
+            bar.set_postfix(shown)
             if result.stop:
                 self.save()
                 raise Interrupted(self.signals.received or signal.SIGTERM, self.step)
@@ -225,6 +238,7 @@ class Trainer:
         self.save()
         if self.process.is_first:
             self.folder.save_weights(self.averaged_model())
+            self.folder.save_report()
 
     def _validate_when_due(self) -> None:
         """Measures every stage and keeps the best weights; the first process does it for all."""
@@ -245,10 +259,11 @@ class Trainer:
 
     def _validate(self, validation: Validation) -> None:
         model = self.averaged_model()
-        rows = validation.measure(model)
-        final = rows[-1]
+        measured = validation.measure(model)
+        final = measured.rows[-1]
         numbers = {f"final {k}": v for k, v in final.items() if isinstance(v, float)}
-        record = {"epoch": self.progress.epoch, "validation": rows} | numbers
+        record = {"epoch": self.progress.epoch, "validation": measured.rows} | numbers
+        record["by class"] = measured.by_class
         self.folder.log(self.step, record, title="validation")
         self._say(" ".join(f"{name} {value}" for name, value in final.items()))
         precision = float(final.get(validation.headline, 0.0))
@@ -257,6 +272,7 @@ class Trainer:
             self.folder.save_weights(model, best=True)
         for name, picture in validation.draw(model, self.config.pictures):
             self.folder.save_picture(self.progress.epoch, name, picture)
+        self.folder.save_report()
 
     def _say(self, line: str) -> None:
         if self.process.is_first:
@@ -273,3 +289,38 @@ class Trainer:
         if self.process.is_first:
             state = dataclasses.asdict(self.progress) | self.stepper.state_dict()
             self.folder.save_state(state | {"config": to_dict(self.config), "data": self.digest})
+
+
+class LossWatch:
+    """Notices a loss that explodes before it is infinite: its mean over steps grows fivefold."""
+
+    STEPS = 20
+    FACTOR = 5.0
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=self.STEPS)
+        self._least = math.inf
+
+    def rise(self, loss: float) -> tuple[float, float] | None:
+        """Takes a step's loss in; gives the least mean and the present one when it exploded."""
+        self._last.append(loss)
+        if len(self._last) < self.STEPS:
+            return None
+        mean = sum(self._last) / self.STEPS
+        if mean > self.FACTOR * self._least:
+            least, self._least = self._least, math.inf  # said once for each explosion
+            self._last.clear()
+            return least, mean
+        self._least = min(self._least, mean)
+        return None
+
+
+def refuse_frozen_classes(config: TrainConfig, fresh: Sequence[str]) -> None:
+    """Raises ValueError where classes that start afresh could never be found."""
+    frozen = config.freeze_detector or not config.optimizer.rates.classes
+    if fresh and frozen:
+        raise ValueError(
+            f"{config.start!r} does not know {', '.join(fresh)}, and the layer of classes is kept "
+            "as it is: nothing would be found; set freeze_detector: false and "
+            "optimizer.rates.classes above 0, or name like classes in start_classes"
+        )

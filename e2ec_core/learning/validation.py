@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.checkpoint import CheckpointInfo
+from e2ec_core.contours import Contours
 from e2ec_core.data.class_names import DatasetName
 from e2ec_core.data.dataset import CocoDataset
+from e2ec_core.data.labelled import LabelledImage
 from e2ec_core.evaluation.cityscapes import import_script
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
@@ -28,6 +31,18 @@ from e2ec_core.model.e2ec import E2EC
 
 _LOG = logging.getLogger(__name__)
 _DRAWN_SCORE = 0.3
+
+
+class Measured(NamedTuple):
+    """What a model reaches.
+
+    Attributes:
+        rows: a stage with its numbers each, the last stage last.
+        by_class: mask AP of the last stage by class.
+    """
+
+    rows: list[dict[str, str | float]]
+    by_class: dict[str, float]
 
 
 class Validation:
@@ -63,29 +78,41 @@ class Validation:
         """Name of the number that `best` goes by."""
         return self.rules.headline
 
-    def measure(self, model: E2EC) -> list[dict[str, str | float]]:
-        """AP and IoU of every stage, the last stage last; numbers that do not exist are absent."""
+    def measure(self, model: E2EC) -> Measured:
+        """AP and IoU of every stage; numbers that do not exist are absent."""
+        names = self.data.class_names
         measured = evaluate_stages(
             self._predictor(model, 0.0),
             self.data,
             self.truth,
-            groups={},
+            groups={name: (name,) for name in names},
             protocol=self.rules,
             annotations=self.annotations,
         )
-        return [_brief(row, self.rules.protocol) for row in measured.stages]
+        last = measured.stages[-1].precision
+        by_class = {name: last.get(f"{name}/mask/AP", math.nan) for name in names}
+        return Measured(
+            rows=[_brief(row, self.rules.protocol) for row in measured.stages],
+            by_class={name: round(v, 4) for name, v in by_class.items() if not math.isnan(v)},
+        )
 
     def draw(self, model: E2EC, count: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Names and pictures (uint8 RGB) of the first images with the contours found in them."""
+        """Names and pictures (uint8 RGB) of the first images: labelled at the left, found beside.
+
+        Args:
+            model: to look with.
+            count: of images.
+        """
         predictor = self._predictor(model, _DRAWN_SCORE)
         for image in self.data.images[:count]:
             try:
                 pixels = image.read()
             except (ValueError, OSError):
                 continue  # the measurement has named it
-            contours = predictor(pixels).contours
-            drawn = draw_contours(pixels, contours, self.config.model.class_names)
-            yield f"{image.image_id}_{image.path.stem}", drawn
+            names = self.config.model.class_names
+            found = draw_contours(pixels, predictor(pixels).contours, names)
+            pair = np.hstack([_draw_labels(pixels, image, names), found])
+            yield f"{image.image_id}_{image.path.stem}", pair
 
     def _find_rules(self, dataset: DatasetName) -> ProtocolSettings:
         rules = ProtocolSettings(protocol=dataset)
@@ -112,6 +139,23 @@ class Validation:
             precision=self.config.precision,
             settings=settings,
         )
+
+
+def _draw_labels(
+    pixels: NDArray[np.uint8], image: LabelledImage, names: Sequence[str]
+) -> NDArray[np.uint8]:
+    drawn = pixels
+    for instance in image.instances:
+        for part in instance.parts:
+            outline = Contours(
+                vertices=(part[None] - 0.5).astype(np.float32),
+                scores=np.ones(1, np.float32),
+                class_ids=np.array([instance.class_id]),
+                stage="final",
+                image_size=(image.height, image.width),
+            )
+            drawn = draw_contours(drawn, outline, names)
+    return drawn
 
 
 def _brief(row: StageScores, protocol: DatasetName) -> dict[str, str | float]:

@@ -42,8 +42,9 @@ def _build_lite(config: ModelConfig) -> E2EC:
         return LiteEvolution(LAYOUT, shape, code, reach=reach)
 
     detector = NanoDetPlus(len(config.class_names))
-    for head in detector.heads:
-        _start_low(head.classes)
+    for name, layer in detector.named_modules():
+        if name.endswith(".classes"):
+            _start_low(layer)
     return E2EC(
         detector=detector,
         adapter=FeatureNorm(LAYOUT),

@@ -40,7 +40,7 @@ def test_milestones_are_epochs() -> None:
 def test_biases_and_norms_do_not_decay(name: str) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
     config = OptimizerConfig(name=name, lr=0.1, weight_decay=0.5)
-    optimizer = make_optimizer(list(model.parameters()), config)
+    optimizer = make_optimizer(model, config)
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     for parameter in model.parameters():
         assert decay[id(parameter)] == (0.5 if parameter.dim() == 2 else 0.0)

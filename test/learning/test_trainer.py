@@ -140,7 +140,7 @@ def test_the_run_folder_tells_what_was_done(tiny_run: Run) -> None:
         info, _ = read_checkpoint(trainer.output / f"{name}.safetensors")
         assert (info.name, info.config) == (name, config.model)
     pictures = sorted((trainer.output / "pictures" / "epoch_0002").iterdir())
-    assert [cv2.imread(str(path)).shape for path in pictures] == [(128, 160, 3)] * 2
+    assert [cv2.imread(str(path)).shape for path in pictures] == [(128, 320, 3)] * 2
     assert not list(trainer.output.glob("*.part"))
 
 

@@ -49,7 +49,7 @@ def test_every_data_set_is_measured_by_its_own_rules(
 ) -> None:
     config = _validated(tiny_run, _shapes(shapes_dir, format=name), class_names=classes)
     validation = Validation(config, join_processes("cpu"))
-    rows = validation.measure(build_model(config.model))
+    rows = validation.measure(build_model(config.model)).rows
     assert [row["stage"] for row in rows] == ["initial", "coarse", "evolution 1"]
     # Numbers of sizes that no object has are absent.
     extra = {"mask/AP_small", "mask/AP_medium", "mask/AP_large"} if name == "coco" else set()
@@ -91,7 +91,7 @@ def test_cityscapes_is_measured_by_its_authors_scripts(tiny_run: Run, tmp_path: 
     config = _validated(tiny_run, _cityscapes(tmp_path), class_names=["car", "person"])
     validation = Validation(config, join_processes("cpu"))
     assert validation.headline == "cityscapes/AP"
-    numbers = validation.measure(build_model(config.model))[-1]
+    numbers = validation.measure(build_model(config.model)).rows[-1]
     assert {"cityscapes/AP", "cityscapes/AP50", "mask/AP", "mask/AP50"} <= set(numbers)
 
 
@@ -109,7 +109,7 @@ def test_cocos_rules_stand_in_where_cityscapes_cannot_be_had(
     validation = Validation(config, join_processes("cpu"))
     assert validation.headline == "mask/AP"
     assert "by COCO's rules, not Cityscapes'" in caplog.text
-    assert "mask/AP75" in validation.measure(build_model(config.model))[-1]
+    assert "mask/AP75" in validation.measure(build_model(config.model)).rows[-1]
 
 
 def test_the_best_weights_go_by_the_headline(
