@@ -27,8 +27,8 @@ from e2ec_core.commands.outputs import OVERWRITE, require_writable, write_file
 from e2ec_core.config import ModelConfig
 from e2ec_core.contours import Contours
 from e2ec_core.data.check import Health, check_dataset, health_report
-from e2ec_core.data.class_names import CLASS_NAMES
 from e2ec_core.data.dataset import CocoDataset
+from e2ec_core.data.formats import format_classes
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.learning.config import DataConfig, TrainConfig
@@ -78,8 +78,8 @@ def _check(
 ) -> tuple[CocoDataset, Health]:
     """Reads and reports one set, and writes its labels where that was asked for."""
     names = run.model.class_names if run else None
-    if names is None and source.format != "coco":
-        names = CLASS_NAMES[source.format]
+    if names is None:
+        names = format_classes(source.format)
     # All images, also those held out, and without stopping at the first missing file.
     lenient = dataclasses.replace(source, missing_images="skip", hold_out=0)
     data = open_data(lenient, names, held_out=False)

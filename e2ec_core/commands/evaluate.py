@@ -28,6 +28,7 @@ from e2ec_core.commands.options import CommandLine
 from e2ec_core.commands.outputs import OVERWRITE, require_writable, write_file
 from e2ec_core.config import PlacementRule
 from e2ec_core.data.class_names import DatasetName
+from e2ec_core.data.formats import rules_of
 from e2ec_core.evaluation import SUBSETS
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings
@@ -74,7 +75,7 @@ def main(words: Sequence[str]) -> int:
         inputs = [source.annotations, options.weights, options.config]
         require_writable(options.output, overwrite=options.overwrite, inputs=inputs)
     rules = ProtocolSettings(
-        protocol=options.protocol or source.format,
+        protocol=options.protocol or rules_of(source.format),
         boundary=options.boundary,
         images=options.recall_over,
         score_digits=options.score_digits,

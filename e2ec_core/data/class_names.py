@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 DatasetName = Literal["kins", "sbd", "cityscapes", "coco"]
+"""Data sets with classes and rules of their own."""
+LabelFormat = Literal["kins", "sbd", "cityscapes", "coco", "labelme", "yolo"]
+"""Forms of labels that can be read; those that are no data set are measured by COCO's rules."""
 
 KINS = ("cyclist", "pedestrian", "car", "tram", "truck", "van", "misc")
 """Category ids 1, 2, 4, 5, 6, 7, 8; id 3 (rider) has no instance."""

@@ -49,6 +49,7 @@ NO_SIZE_FITS = "image without a size in labels whose outlines reach beyond the f
 ONE_FILE = "image file under two ids"
 COPY = "image file of the same bytes as another"
 OBJECT_TWICE = "object that is labelled twice"
+BAD_FILE = "label file that cannot be read"
 MAYBE_UPRIGHT = "photograph turned or mirrored by its EXIF orientation, labels taken as stored"
 SHARES = "polygon in 0..1 instead of px"
 PERCENT = "polygon in per cent instead of px"
@@ -75,6 +76,7 @@ HANDLING: Mapping[str, Handling] = MappingProxyType(
         SHARED_ID: "left out",
         UNCLEAR_IMAGE: "left out",
         UNKNOWN_NAME: "left out",
+        BAD_FILE: "left out",
         NO_SEGMENTATION: "left out",
         NO_OUTLINE: "left out",
         UNKNOWN_CLASS: "left out",

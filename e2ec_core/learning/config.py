@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from e2ec_core.config import ModelConfig
-from e2ec_core.data.class_names import DatasetName
+from e2ec_core.data.class_names import LabelFormat
 from e2ec_core.geometry import AlignmentMode
 from e2ec_core.learning.augment import AugmentConfig
 from e2ec_core.learning.losses import LastStageLoss, LossWeights
@@ -26,7 +26,7 @@ class DataConfig:
         _REQUIRED, "labels: JSON file, or folder for Cityscapes and SBD's .mat files"
     )
     images: str = setting(_REQUIRED, "folder of the image files")
-    format: DatasetName = setting("coco", "form of the labels")
+    format: LabelFormat = setting("coco", "form of the labels")
     outline: Literal["amodal", "visible"] = setting(
         "amodal", "of KINS, whole (amodal) objects or their visible parts"
     )

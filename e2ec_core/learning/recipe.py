@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from e2ec_core.config import ModelConfig
-from e2ec_core.data.class_names import DatasetName
+from e2ec_core.data.class_names import LabelFormat
 from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.learning.config import (
     DataConfig,
@@ -27,7 +27,7 @@ MANY_IMAGES = 300
 
 
 def own_objects(
-    labels: str, images: str, *, output: str | None = None, data_format: DatasetName = "coco"
+    labels: str, images: str, *, output: str | None = None, data_format: LabelFormat = "coco"
 ) -> TrainConfig:
     """Chooses how to train the shipped model on somebody's labels.
 

@@ -16,6 +16,7 @@ from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.contours import Contours
 from e2ec_core.data.class_names import DatasetName
 from e2ec_core.data.dataset import CocoDataset
+from e2ec_core.data.formats import rules_of
 from e2ec_core.data.labelled import LabelledImage
 from e2ec_core.evaluation.cityscapes import import_script
 from e2ec_core.evaluation.ground_truth import ground_truth
@@ -71,7 +72,7 @@ class Validation:
         report(self.data, config.validation.annotations)
         self.truth = ground_truth(self.data)
         self.annotations = Path(config.validation.annotations)
-        self.rules = self._find_rules(config.validation.format)
+        self.rules = self._find_rules(rules_of(config.validation.format))
 
     @property
     def headline(self) -> str:
