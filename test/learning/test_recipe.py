@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,21 +38,17 @@ def test_the_recipe_follows_from_the_labels(shapes_dir: Path, tmp_path: Path) ->
 
 def test_a_fifth_is_held_out_of_more_images(shapes_dir: Path, tmp_path: Path) -> None:
     labels = json.loads((shapes_dir / "instances.json").read_text())
-    many = [image | {"id": 100 * k + image["id"]} for k in range(4) for image in labels["images"]]
-    objects = [
-        label | {"id": 1000 * k + label["id"], "image_id": 100 * k + label["image_id"]}
-        for k in range(4)
-        for label in labels["annotations"]
-    ]
-    for k in range(4):
+    images, objects = [], []
+    for copy in range(4):
         for image in labels["images"]:
-            name = f"{k}_{image['file_name']}"
-            (tmp_path / name).write_bytes(
-                (shapes_dir / "images" / image["file_name"]).read_bytes()
-            )
-            next(m for m in many if m["id"] == 100 * k + image["id"])["file_name"] = name
+            name = f"{copy}_{image['file_name']}"
+            shutil.copy(shapes_dir / "images" / image["file_name"], tmp_path / name)
+            images.append(image | {"id": 100 * copy + image["id"], "file_name": name})
+        for label in labels["annotations"]:
+            ids = {"id": len(objects) + 1, "image_id": 100 * copy + label["image_id"]}
+            objects.append(label | ids)
     path = tmp_path / "many.json"
-    path.write_text(json.dumps(labels | {"images": many, "annotations": objects}))
+    path.write_text(json.dumps(labels | {"images": images, "annotations": objects}))
     config = own_objects(str(path), str(tmp_path))
     assert config.validation is not None
     assert config.train[0].hold_out == config.validation.hold_out == 5

@@ -15,7 +15,7 @@ import pytest
 from e2ec_core.learning.config import DataConfig, TrainConfig
 from e2ec_core.learning.distributed import join_processes
 from e2ec_core.learning.trainer import Trainer
-from e2ec_core.learning.validation import Validation
+from e2ec_core.learning.validation import Measured, Validation
 from e2ec_core.model.build import build_model
 
 pytest.importorskip("pycocotools")
@@ -122,9 +122,9 @@ def test_the_best_weights_go_by_the_headline(
     )
     values = iter([(0.1, 0.9), (0.3, 0.8), (0.2, 1.0)])
 
-    def measure(validation: Validation, model: object) -> list[dict[str, str | float]]:
+    def measure(validation: Validation, model: object) -> Measured:
         official, other = next(values)
-        return [{"stage": "final", "cityscapes/AP": official, "mask/AP": other}]
+        return Measured([{"stage": "final", "cityscapes/AP": official, "mask/AP": other}], {})
 
     monkeypatch.setattr(Validation, "measure", measure)
     monkeypatch.setattr(Validation, "headline", "cityscapes/AP")
