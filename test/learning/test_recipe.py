@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from e2ec_core.checkpoint import CheckpointError, save_checkpoint
+from e2ec_core.commands.options import read_config
 from e2ec_core.config import ModelConfig
+from e2ec_core.data.coco import read_coco
 from e2ec_core.learning.config import OptimizerConfig, PartRates, TrainConfig
 from e2ec_core.learning.optimizer import freeze_parts, make_optimizer, part_of
 from e2ec_core.learning.recipe import own_objects
@@ -128,3 +130,18 @@ def test_the_page_of_a_run_shows_curves_classes_and_pictures(
         '<img src="pictures/',
     ):
         assert words in page
+
+
+def test_the_file_that_shows_every_choice_is_the_recipe(
+    repo_dir: Path, shapes_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = read_config(TrainConfig, repo_dir / "config/training/own_objects.yaml")
+    data = read_coco(shapes_dir / "instances.json", shapes_dir / "images")
+    hundred = replace(data, images=(list(data.images) * 17)[:100])
+    monkeypatch.setattr("e2ec_core.learning.recipe.open_data", lambda *_, **__: hundred)
+    chosen = own_objects("labels.json", "images")
+    for name in ("loss", "optimizer", "epochs", "batch_size", "contours_per_view"):
+        assert getattr(shown, name) == getattr(chosen, name), name
+    assert (shown.train[0], shown.validation) == (chosen.train[0], chosen.validation)
+    assert (shown.output, shown.validate_every) == (chosen.output, chosen.validate_every)
+    assert shown.model == replace(chosen.model, class_names=shown.model.class_names)
