@@ -95,7 +95,7 @@ def main() -> None:
         f"{options.threads} thread(s) of a CPU, PyTorch {torch.__version__}, K = 32 for the time. "
         "Written by `python benchmarks/wide_images.py KITTI_FOLDER`.",
         "",
-        "| short_side | box AP | AP50 | AP small | AP medium | AP large | ms, median | ms, least |",
+        "| short_side | box AP | AP50 | AP small | AP medium | AP large | median ms | least ms |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for side, evaluator in evaluators.items():
