@@ -21,7 +21,7 @@ class ModelConfig:
 
     preset: Preset = setting(
         "e2ec_lite",
-        "`e2ec_dla34` (the paper's) or `e2ec_lite` (MobileNetV3, for CPUs)",
+        "`e2ec_dla34` (the paper's) or `e2ec_lite` (NanoDet-Plus, for CPUs)",
         choices=get_args(Preset),
     )
     class_names: tuple[str, ...] = setting((), "names of the heatmap's classes, in channel order")
