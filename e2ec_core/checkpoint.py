@@ -56,7 +56,7 @@ def save_checkpoint(
             range as they are.
         config: its architecture.
         card: model card, anything JSON can hold.
-        dtype: storage type of floating tensors.
+        dtype: storage type of floating tensors; vectors, which are short, stay as they are.
     """
     state = {
         key: (_narrowed(value, dtype) if value.is_floating_point() else value).contiguous().cpu()
@@ -79,6 +79,8 @@ def save_checkpoint(
 
 
 def _narrowed(value: Tensor, dtype: torch.dtype) -> Tensor:
+    if value.ndim < 2:
+        return value
     narrowed = value.to(dtype)
     overflows = bool((narrowed.isfinite() != value.isfinite()).any())
     return value if overflows else narrowed

@@ -51,7 +51,8 @@ def test_weights_come_back_as_float32_rounded_to_half(stored: Path) -> None:
         wanted = expected[key]
         if wanted.is_floating_point():
             assert value.dtype == torch.float32
-            assert torch.equal(value, wanted.half().float()), key
+            rounded = wanted if wanted.ndim < 2 else wanted.half().float()  # vectors stay exact
+            assert torch.equal(value, rounded), key
         else:
             assert value.dtype == wanted.dtype
             assert torch.equal(value, wanted)
@@ -96,12 +97,12 @@ def test_float32_storage_is_exact(tmp_path: Path) -> None:
 
 
 def test_values_beyond_half_precision_stay_finite(tmp_path: Path) -> None:
-    """Running variances of raw 0..255 features can pass 65,504, the largest float16."""
+    """The largest float16 is 65,504."""
     model = _model()
-    model[1].running_var.fill_(123_456.0)
+    model[0].weight.data.fill_(123_456.0)
     save_checkpoint(tmp_path / "a.safetensors", model, CONFIG)
     _, state = read_checkpoint(tmp_path / "a.safetensors")
-    assert state["1.running_var"].tolist() == [123_456.0] * 3
+    assert bool((state["0.weight"] == 123_456.0).all())
 
 
 def test_views_of_one_tensor_can_be_stored(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_views_of_one_tensor_can_be_stored(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere\.safetensors' does not exist"):
         read_checkpoint(tmp_path / "nowhere.safetensors")
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(CheckpointError, match="holds no weights of a run"):
         read_checkpoint(tmp_path)
 
 

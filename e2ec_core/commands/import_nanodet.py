@@ -22,7 +22,6 @@ from e2ec_core.model.lite.detector import LevelHead, NanoDetPlus
 TERMS = "NanoDet-Plus-m 416 (github.com/RangiLyu/nanodet): Apache-2.0"
 _HALF = 0x01306B47
 """ncnn's mark of weights in float16; 0 marks float32."""
-_DEVIATION_BGR = (57.375, 57.12, 58.395)
 
 
 def convolutions(detector: NanoDetPlus) -> Iterator[list[nn.Conv2d]]:
@@ -49,7 +48,7 @@ def load_convolutions(detector: NanoDetPlus, layers: Iterator[tuple[Tensor, Tens
     Args:
         detector: to fill.
         layers: weight [out, in / groups, k, k] and bias [out] of each, in the file's order, for
-            BGR images divided by their deviations.
+            BGR images.
     """
     for targets, (weight, bias) in zip(convolutions(detector), layers, strict=True):
         counts = [target.out_channels for target in targets]
@@ -60,8 +59,7 @@ def load_convolutions(detector: NanoDetPlus, layers: Iterator[tuple[Tensor, Tens
             target.bias.data.copy_(biases)
     stem = detector.backbone.stem[0]
     assert isinstance(stem, nn.Conv2d)
-    weight = stem.weight.data / torch.tensor(_DEVIATION_BGR).view(3, 1, 1)
-    stem.weight.data.copy_(weight.flip(1))
+    stem.weight.data.copy_(stem.weight.data.flip(1).clone())
 
 
 def read_ncnn(path: Path, detector: NanoDetPlus) -> Iterator[tuple[Tensor, Tensor]]:

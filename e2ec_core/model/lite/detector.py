@@ -129,15 +129,18 @@ class NanoDetPlus(nn.Module):
     """
 
     mean: Tensor
+    scale: Tensor
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.backbone = ShuffleNetV2()
         self.neck = GhostPAN()
         self.heads = nn.ModuleList(LevelHead(classes) for _ in LEVELS)
-        # RGB; the deviations are part of the first convolution's weights.
+        # Constants of the architecture, RGB: not stored in checkpoints.
         mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+        scale = torch.tensor([0.017125, 0.017507, 0.017429]).view(3, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, images: Tensor) -> Features:
         """Detects in RGB images.
@@ -149,7 +152,7 @@ class NanoDetPlus(nn.Module):
             Features: candidates at all cells of the four levels, feature [B, 96, H/8, W/8],
             fine [B, 24, H/2, W/2], and a pyramid of strides 4, 8 and 16.
         """
-        maps = self.backbone(images - self.mean)
+        maps = self.backbone((images - self.mean) * self.scale)
         levels = self.neck(maps[2:])
         found = [head(level) for head, level in zip(self.heads, levels, strict=True)]
         bins = [side.unflatten(1, (4, BINS)).flatten(3) for _, side in found]
