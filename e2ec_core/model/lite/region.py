@@ -112,7 +112,7 @@ class RegionEncoder(nn.Module):
         code: int = 256,
         cells: int = 24,
         margin: float = 1.25,
-        dropout: float = 0.3,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.cells, self.margin = cells, margin

@@ -67,7 +67,7 @@ class LiteInitial(nn.Module):
     ellipse: Tensor
 
     def __init__(
-        self, layout: DetectorLayout, code: int, vertices: int, *, dropout: float = 0.3
+        self, layout: DetectorLayout, code: int, vertices: int, *, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.layout = layout
@@ -104,7 +104,7 @@ class LiteDeformation(nn.Module):
         dropout: share of the inputs dropped in training.
     """
 
-    def __init__(self, channels: int, code: int, vertices: int, *, dropout: float = 0.3) -> None:
+    def __init__(self, channels: int, code: int, vertices: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.hidden = _hidden((vertices + 1) * channels + code + 2 * vertices, 256, dropout)
         self.offsets = nn.Linear(256, 2 * vertices)
@@ -194,7 +194,7 @@ class LiteEvolution(nn.Module):
         reach: float,
         state: int = 64,
         dilations: tuple[int, ...] = (1, 1, 2, 4, 8),
-        dropout: float = 0.1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.reach = tuple(
