@@ -51,7 +51,8 @@ def test_an_installed_wheel_draws_with_its_own_weights(
     _run(sys.executable, "-m", "pip", *install, cwd=empty)
     shutil.copy(portrait, empty / "portrait.png")
     # The packages of this environment, but not the source tree of this repository.
-    packages = [path for path in sys.path if path and not Path(path).is_relative_to(repo_dir)]
+    source_tree = {repo_dir, repo_dir / "test"}
+    packages = [path for path in sys.path if path and Path(path) not in source_tree]
     packages.insert(
         0, _run(python, "-c", "import site; print(site.getsitepackages()[0])", cwd=empty).strip()
     )

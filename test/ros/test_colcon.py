@@ -42,7 +42,17 @@ def workspace(repo_dir: Path, tmp_path: Path) -> Path:
     package.mkdir(parents=True)
     for name in ("CMakeLists.txt", "package.xml"):
         shutil.copy(repo_dir / name, package)
-    for name in ("config", "e2ec_core", "e2ec_ros", "launch", "msg", "srv", "tools", "weights"):
+    for name in (
+        "config",
+        "e2ec_core",
+        "e2ec_ros",
+        "launch",
+        "msg",
+        "srv",
+        "street_scenes",
+        "tools",
+        "weights",
+    ):
         shutil.copytree(
             repo_dir / name, package / name, ignore=shutil.ignore_patterns("__pycache__")
         )
