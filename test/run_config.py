@@ -7,7 +7,13 @@ from typing import Any
 
 from e2ec_core.config import ModelConfig
 from e2ec_core.learning.augment import AugmentConfig
-from e2ec_core.learning.config import DataConfig, LossConfig, OptimizerConfig, TrainConfig
+from e2ec_core.learning.config import (
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    PartRates,
+    TrainConfig,
+)
 from e2ec_core.learning.losses import LossWeights
 
 _KINDS: dict[str, Any] = {
@@ -24,6 +30,8 @@ def make_run(values: dict[str, Any]) -> TrainConfig:
     for key, kind in _KINDS.items():
         if key in made:
             made[key] = kind(**made[key])
+    if rates := made.get("optimizer") and values["optimizer"].get("rates"):
+        made["optimizer"] = replace(made["optimizer"], rates=PartRates(**rates))
     if weights := made.get("loss") and values["loss"].get("weights"):
         made["loss"] = replace(made["loss"], weights=LossWeights(**weights))
     made["train"] = tuple(DataConfig(**source) for source in made["train"])

@@ -191,10 +191,10 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_named(tiny_run: Run) ->
     ids=["adam", "sgd-bf16", "fp16"],
 )
 def test_steps_lower_the_loss(tiny_run: Run, changes: dict[str, Any]) -> None:
-    config = tiny_run(epochs=4, **changes)
+    config = tiny_run(epochs=6, **changes)
     _trained(config)
     means = [line["total"] for line in _lines(config, "seconds")]
-    assert means[-1] < means[0]
+    assert min(means[1:]) < 0.98 * means[0]
 
 
 def test_views_of_several_sizes_are_learnt(tiny_run: Run) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Console = Callable[[], list[str]]
 
 SIZES = {"short_side": 256, "long_side": 0}
+CUP = {**SIZES, "classes": ["cup"]}
 STAMPS = itertools.count(100)
 
 
@@ -62,7 +63,7 @@ def predicted(rgb: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     from e2ec_core.inference import Predictor, PredictorSettings
     from e2ec_ros.resources import SHIPPED_WEIGHTS, resource
 
-    settings = PredictorSettings(**SIZES)
+    settings = PredictorSettings(**SIZES, classes=("cup",))
     predictor = Predictor.from_checkpoint(resource(SHIPPED_WEIGHTS), settings=settings)
     return list(clip_to_image(predictor(rgb).contours).vertices)
 
@@ -83,7 +84,7 @@ def image(pixels: NDArray[np.uint8], encoding: str, padding: int = 0) -> Image:
 def test_node_and_library_agree_for_odd_sizes_padding_and_encodings(
     bench: Bench, make_node: MakeNode, coffee: NDArray[np.uint8]
 ) -> None:
-    make_node(**SIZES)
+    make_node(**CUP)
     activate(bench)
     stream = Stream(bench).ready()
     rgb = np.ascontiguousarray(coffee[7:374, 31:580])  # 367 x 549
@@ -110,7 +111,7 @@ def test_node_and_library_agree_for_odd_sizes_padding_and_encodings(
 def test_contours_are_in_source_pixels_at_any_resolution(
     bench: Bench, make_node: MakeNode, coffee: NDArray[np.uint8]
 ) -> None:
-    make_node(**SIZES)
+    make_node(**CUP)
     activate(bench)
     stream = Stream(bench).ready()
     small = stream.ask(image(coffee, "rgb8")).instances[0]
@@ -142,7 +143,7 @@ def test_nothing_found_is_published_too_with_the_header_of_the_image(
 def test_the_stage_and_the_threshold_change_while_the_node_runs(
     bench: Bench, make_node: MakeNode, coffee: NDArray[np.uint8]
 ) -> None:
-    make_node(**SIZES)
+    make_node(**CUP)
     activate(bench)
     stream = Stream(bench).ready()
     final = stream.ask(image(coffee, "rgb8"))
@@ -157,7 +158,7 @@ def test_the_stage_and_the_threshold_change_while_the_node_runs(
 def test_compressed_images_are_taken(
     bench: Bench, make_node: MakeNode, coffee: NDArray[np.uint8]
 ) -> None:
-    make_node(**SIZES, image_transport="compressed")
+    make_node(**CUP, image_transport="compressed")
     activate(bench)
     stream = Stream(bench, CompressedImage, "/image/compressed").ready()
     data = encode_jpeg(coffee, 95)
@@ -208,7 +209,7 @@ def test_bad_images_are_skipped_with_one_warning_and_the_node_goes_on(
 def test_the_overlay_is_drawn_only_while_somebody_listens(
     bench: Bench, make_node: MakeNode, coffee: NDArray[np.uint8]
 ) -> None:
-    node = make_node(**SIZES)
+    node = make_node(**CUP)
     activate(bench)
     stream = Stream(bench).ready()
     infos = bench.node.create_publisher(CameraInfo, "/camera_info", 10)
@@ -243,7 +244,7 @@ def test_the_overlay_is_drawn_only_while_somebody_listens(
 def test_markers_need_a_listener_and_a_calibrated_camera(
     bench: Bench, make_node: MakeNode, coffee: NDArray[np.uint8], console: Console
 ) -> None:
-    node = make_node(**SIZES)
+    node = make_node(**CUP)
     activate(bench)
     stream = Stream(bench).ready()
     markers = bench.listen(MarkerArray, "/e2ec/markers")
@@ -286,7 +287,7 @@ def test_markers_need_a_listener_and_a_calibrated_camera(
 def test_one_image_can_be_segmented_by_service_also_while_inactive(
     bench: Bench, make_node: MakeNode, coffee: NDArray[np.uint8]
 ) -> None:
-    make_node(**SIZES)
+    make_node(**CUP)
     sent = fill_image(Image(header=header()), coffee)
     early = bench.call(SegmentImage, "/e2ec/segment", SegmentImage.Request(image=sent))
     assert not early.success
@@ -326,7 +327,7 @@ def test_a_request_is_answered_also_when_the_node_is_cleaned_up_meanwhile(
 def test_a_png_and_its_pixels_give_the_same(
     bench: Bench, make_node: MakeNode, coffee: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    make_node(**SIZES)
+    make_node(**CUP)
     activate(bench)
     path = tmp_path / "coffee.png"
     cv2.imwrite(str(path), coffee[..., ::-1])

@@ -40,7 +40,7 @@ def coffee() -> Image:
 @pytest.fixture
 def node(bench: Bench, make_node: MakeNode) -> SegmentationNode:
     """The node, active."""
-    made = make_node(short_side=256, score_threshold=0.2)
+    made = make_node(short_side=256, classes=["cup"])
     assert bench.transition("configure")
     assert bench.transition("activate")
     return made
