@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
+
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -15,12 +15,20 @@ from e2ec_ros.calibration import Calibration, fit_calibration
 from e2ec_ros.images import RgbImage, encode_jpeg, fill_image
 from e2ec_ros.lazy_outputs import LazyOutputs
 from e2ec_ros.markers import clear_markers, contour_markers
-from e2ec_ros.messages import ModelDescription, model_info
+from e2ec_ros.messages import (
+    FrameTiming,
+    ModelDescription,
+    clip_to_image,
+    contour_array,
+    model_info,
+)
 from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.publishers import Publishers
 from e2ec_ros.qos import latched, newest_only
-from e2ec_ros.tracks import only_confirmed
+
+if TYPE_CHECKING:
+    from e2ec_core.tracking import Tracker
 
 CONTOURS_QOS = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
 IMAGE_QOS = newest_only(QoSReliabilityPolicy.RELIABLE)  # serves best-effort readers too
@@ -64,10 +72,12 @@ class Outputs(Publishers):
         self.lazy.destroy()
         super().destroy()
 
-    def publish_tracks(self, message: InstanceContourArray, confirmed: NDArray[np.bool_]) -> None:
-        """Publishes those contours of an image whose tracks are confirmed, if somebody listens."""
+    def publish_tracks(self, tracker: Tracker, timing: FrameTiming, header: Header) -> None:
+        """Publishes the objects of confirmed tracks if somebody listens."""
         if self.tracks is not None and self.tracks.get_subscription_count():
-            self.tracks.publish(only_confirmed(message, confirmed))
+            with self._optional("tracks"):
+                contours = clip_to_image(tracker.confirmed())
+                self.tracks.publish(contour_array(contours, self._model, timing, header))
 
     def publish_markers(
         self,

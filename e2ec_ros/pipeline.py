@@ -88,9 +88,9 @@ class Pipeline:
             self._dropped += 1
             self._statistics.dropped(1)
             return
-        contours, confirmed = prediction.contours, None
+        contours = prediction.contours
         if self._tracker is not None:
-            contours, confirmed = add_tracks(contours, self._tracker, header, parameters)
+            contours = add_tracks(contours, self._tracker, header, parameters)
         timing = FrameTiming(
             queue=taken - frame.received,
             preprocess=converted - taken + prediction.timing.preprocess,
@@ -101,11 +101,10 @@ class Pipeline:
             dropped=self._dropped,
         )
         self._dropped = 0
-        message = contour_array(contours, self._model, timing, header)
-        self._outputs.contours.publish(message)
+        self._outputs.contours.publish(contour_array(contours, self._model, timing, header))
         self._statistics.published(timing)
-        if confirmed is not None:
-            self._outputs.publish_tracks(message, confirmed)
+        if self._tracker is not None:
+            self._outputs.publish_tracks(self._tracker, timing, header)
         info = frame.camera_info
         self._outputs.lazy.publish(contours, header, parameters)
         self._outputs.publish_markers(contours, header, info, parameters)

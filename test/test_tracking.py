@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,16 +38,26 @@ def image(
 
 
 def ids(tracker: Tracker, contours: Contours, seconds: float) -> list[int]:
-    return tracker.update(contours, seconds).ids.tolist()
+    found = tracker.update(contours, seconds).track_ids
+    assert found is not None
+    return found.tolist()
+
+
+def steady(tracker: Tracker) -> dict[int, tuple[float, float, float]]:
+    """Score, and x and y of the box's centre, of the confirmed tracks."""
+    told = tracker.confirmed()
+    assert told.track_ids is not None
+    low, high = told.boxes_xyxy[:, :2], told.boxes_xyxy[:, 2:]
+    rows = np.column_stack([told.scores, (low + high) / 2]).tolist()
+    return dict(zip(told.track_ids.tolist(), map(tuple, rows), strict=True))
 
 
 def test_an_object_keeps_its_id_and_is_confirmed_on_second_sight() -> None:
     tracker = Tracker()
     for step in range(30):
         # 45 px an image: faster than its own width.
-        tracks = tracker.update(image((100 + 45 * min(step, 20), 200)), step * PERIOD)
-        assert tracks.ids.tolist() == [0]
-        assert tracks.confirmed.tolist() == [step >= 1]
+        assert ids(tracker, image((100 + 45 * min(step, 20), 200)), step * PERIOD) == [0]
+        assert list(steady(tracker)) == [0][: step >= 1]
 
 
 def test_ids_follow_objects_whatever_their_order() -> None:
@@ -98,6 +109,48 @@ def test_a_lost_object_is_found_again_within_the_memory(hidden: int, same: bool)
     assert ids(tracker, image((100 + 6 * step, 200)), step * PERIOD) == [0 if same else 1]
 
 
+def test_short_gaps_of_confirmed_tracks_are_bridged_where_the_object_should_be() -> None:
+    tracker = Tracker()
+    for step in range(10):
+        people = [(100 + 6 * step, 200), (900, 150, 20, 50)]
+        assert ids(tracker, image(*people), step * PERIOD) == [0, 1]
+    for step in (10, 11, 12):
+        false = [(400, 300)] if step == 10 else []
+        ids(tracker, image((900, 150, 20, 50), *false), step * PERIOD)
+        told = steady(tracker)
+        assert told[1] == pytest.approx((0.9, 900, 150), abs=0.01)
+        if step < 12:
+            assert told[0] == pytest.approx((0.0, 100 + 6 * step, 200), abs=1.0)
+        assert set(told) == ({0, 1} if step < 12 else {1})
+    assert ids(tracker, image((100 + 6 * 13, 200)), 13 * PERIOD) == [0]
+    assert tracker.confirmed().instance_ids is not None
+
+
+def test_an_object_that_leaves_the_image_is_not_told_of_any_longer() -> None:
+    tracker = Tracker()
+    for step in range(8):
+        ids(tracker, image((1100 + 20 * step, 200)), step * PERIOD)  # the edge is at 1241.5
+    ids(tracker, image(), 8 * PERIOD)
+    assert steady(tracker) == {}
+
+
+def test_a_bridged_object_of_several_parts_has_them_all() -> None:
+    tracker = Tracker()
+    for step in range(3):
+        seen = image((100, 200, 20, 80), (160, 200, 20, 80), parts=[5, 5])
+        ids(tracker, seen, step * PERIOD)
+    ids(tracker, image(), 3 * PERIOD)
+    told = tracker.confirmed()
+    np.testing.assert_allclose(told.boxes_xyxy, seen.boxes_xyxy, atol=0.1)
+    assert told.instance_ids is not None
+    assert told.instance_ids.tolist() == [0, 0]
+
+
+def test_there_is_nothing_to_tell_before_the_first_image() -> None:
+    with pytest.raises(ValueError, match="call update first"):
+        Tracker().confirmed()
+
+
 @pytest.mark.parametrize("half", [-10.0, 10.0])
 def test_an_object_half_hidden_for_some_images_keeps_its_id(half: float) -> None:
     tracker = Tracker()
@@ -143,6 +196,18 @@ def test_classes_are_kept_apart() -> None:
         assert ids(tracker, both, step * PERIOD) == [0, 1]
     assert ids(tracker, image((104, 200), (100, 200), classes=[0, 3]), 0.5) == [0, 1]
     assert ids(tracker, image((100, 200), classes=[7]), 0.6) == [2]
+
+
+def test_shapes_tell_objects_of_one_box_apart() -> None:
+    """One on either side of a diagonal, in an order that changes."""
+    upper, lower = [[0, 0], [0, 60], [60, 0]], [[60, 60], [60, 0], [0, 60]]
+    tracker, rng = Tracker(), np.random.default_rng(2)
+    for step in range(20):
+        order = rng.permutation(2) if step else np.arange(2)
+        moved = np.array([upper, lower], np.float32) + (200 + 5 * step, 100)
+        moved += rng.uniform(-2, 2, (2, 1, 2)).astype(np.float32)
+        seen = replace(image(*[(0, 0)] * 2), vertices=moved[order])
+        assert ids(tracker, seen, step * PERIOD) == order.tolist()
 
 
 def test_contours_of_one_object_share_its_track() -> None:
