@@ -203,8 +203,9 @@ INTRODUCTION = """# Tracks
 Written by `python benchmarks/tracks.py LABELS` (Python {python}, NumPy {numpy}); numbers of
 trackeval 1.3.0. The videos are sequences of KITTI MOTS (10 Hz; Voigtlaender et al., CVPR 2019),
 {names},
-and synthetic drives; masks become contours of 128 vertices. *Exact* finds are these contours. *Disturbed* ones miss 15 % of the objects, have a false one in every fifth image, and
-boxes whose centre and size are each off by up to 5 % of the size, evenly, in x and y (means of
+and synthetic drives; masks become contours of 128 vertices. *Exact* finds are these contours.
+*Disturbed* ones miss 15 % of the objects, have a false one in every fifth image, and boxes whose
+centre and size are each off by up to 5 % of the size, evenly, in x and y (means of
 {seeds} seeds).
 
 HOTA is trackeval's mean over thresholds of overlap from .05 to .95, once by the overlap of boxes
