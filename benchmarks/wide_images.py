@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    paths = list_images(options.folder / "image_2").images
+    paths = list_images(options.folder / "image_2").files
     truth = ground_truth(options.folder, paths)
     load = Predictor.from_checkpoint if options.weights else Predictor.from_pretrained
     predictor = load(*filter(None, [options.weights]), device="cpu")
@@ -100,7 +100,7 @@ def main() -> None:
     ]
     for side, evaluator in evaluators.items():
         found = evaluator.evaluate()
-        kinds = ("AP", "AP50", "AP small", "AP medium", "AP large")
+        kinds = ("AP", "AP50", "AP_small", "AP_medium", "AP_large")
         cells = " | ".join(f"{found[f'box/{kind}']:.3f}" for kind in kinds)
         spent = f"{statistics.median(times[side]):.0f} | {min(times[side]):.0f}"
         lines.append(f"| {side} | {cells} | {spent} |")
