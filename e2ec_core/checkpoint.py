@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +13,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from e2ec_core.checkpoint_info import CheckpointError, CheckpointInfo, weights_file
 from e2ec_core.config import ModelConfig, model_config, to_dict
 
+__all__ = [
+    "CheckpointError",
+    "CheckpointInfo",
+    "check_fit",
+    "load_state",
+    "read_checkpoint",
+    "save_checkpoint",
+    "weights_file",
+]
+
 FORMAT = "e2ec/1"
-
-
-class CheckpointError(ValueError):
-    """A weights file is missing, broken or does not fit; the message names file and fix."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointInfo:
-    """What a checkpoint says of itself.
-
-    Attributes:
-        name: file name without its ending, e.g. `e2ec_lite`.
-        config: architecture and class names.
-        card: model card: training command, data, licences, measured AP.
-        sha256: digest of the file; empty for a model that was never stored.
-    """
-
-    name: str
-    config: ModelConfig
-    card: dict[str, Any] = field(default_factory=dict)
-    sha256: str = ""
 
 
 def save_checkpoint(
@@ -84,26 +73,6 @@ def _narrowed(value: Tensor, dtype: torch.dtype) -> Tensor:
     narrowed = value.to(dtype)
     overflows = bool((narrowed.isfinite() != value.isfinite()).any())
     return value if overflows else narrowed
-
-
-def weights_file(path: str | Path) -> Path:
-    """The weights that a path stands for: the file, or of a run's folder the best or the last.
-
-    Raises:
-        CheckpointError: there are none.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        if path.is_file():
-            return path
-        raise CheckpointError(f"weights file {str(path)!r} does not exist; check the path")
-    name = path.resolve().name
-    for candidate in (path / f"{name}_best.safetensors", path / f"{name}.safetensors"):
-        if candidate.is_file():
-            return candidate
-    raise CheckpointError(
-        f"folder {str(path)!r} holds no weights of a run ({name}.safetensors); give a weights file"
-    )
 
 
 def read_checkpoint(path: str | Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:

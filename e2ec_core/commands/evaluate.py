@@ -34,8 +34,8 @@ from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings
 from e2ec_core.evaluation.report import stage_table
 from e2ec_core.evaluation.run import Evaluation, StageScores, evaluate_stages
-from e2ec_core.inference import Predictor
 from e2ec_core.inference.postprocess import PUBLISHED_NMS_IOU
+from e2ec_core.inference.torch_predictor import TorchPredictor
 from e2ec_core.learning.config import DataConfig, TrainConfig
 from e2ec_core.learning.source import load_data
 from e2ec_core.predictor_settings import PredictorSettings
@@ -86,6 +86,11 @@ def main(words: Sequence[str]) -> int:
         long_side=side if options.long_side is None else options.long_side,
     )
     predictor = load_predictor(line.build(ModelOptions), settings)
+    if not isinstance(predictor, TorchPredictor):
+        raise ValueError(
+            "an ONNX file gives no stages in given boxes; measure the .safetensors file it was "
+            "exported from"
+        )
     predictor.settings = _as_published(settings, predictor.info.config.placement, options)
     measured, lost = measure(predictor, source, rules)
     scores = measured.stages
@@ -124,7 +129,7 @@ def _source(given: TrainConfig | DataConfig) -> tuple[DataConfig, int]:
 
 
 def measure(
-    predictor: Predictor, source: DataConfig, rules: ProtocolSettings
+    predictor: TorchPredictor, source: DataConfig, rules: ProtocolSettings
 ) -> tuple[Evaluation, bool]:
     """Measures every stage on one set; also says whether images were left out of it."""
     names = predictor.info.config.class_names

@@ -19,4 +19,5 @@ def load_predictor(options: ModelOptions, settings: PredictorSettings) -> Predic
         device=options.device,
         precision=options.precision,
         settings=settings,
+        backend=options.backend,
     )

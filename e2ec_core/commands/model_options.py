@@ -18,7 +18,13 @@ class ModelOptions:
     """Which weights run where; see `e2ec_core.commands.loading`."""
 
     weights: str | None = setting(
-        None, "weights file (.safetensors) or folder of a run; default the file that ships"
+        None,
+        "weights file (.safetensors, or .onnx of `e2ec export`) or folder of a run; default the "
+        "file that ships",
+    )
+    backend: Literal["auto", "torch", "onnxruntime"] = setting(
+        "auto",
+        "what runs the network: torch, onnxruntime (for .onnx), or auto, which goes by the file",
     )
     device: str = setting("auto", "auto (CUDA when present), cpu, cuda or cuda:N")
     precision: Literal["fp32", "fp16", "bf16"] = setting(

@@ -16,7 +16,7 @@ from e2ec_core.data.labelled import LabelledImage
 from e2ec_core.evaluation.contour_iou import Rle, contour_ious
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.geometry import clip_far
-from e2ec_core.inference.predictor import Predictor
+from e2ec_core.inference.torch_predictor import TorchPredictor
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate_stages(
-    predictor: Predictor,
+    predictor: TorchPredictor,
     data: CocoDataset,
     ground_truth: dict[str, Any],
     *,

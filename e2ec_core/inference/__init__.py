@@ -3,6 +3,7 @@
 from e2ec_core.colors import class_color
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.inference.predictor import (
+    Backend,
     NonFiniteError,
     Precision,
     Prediction,
@@ -12,6 +13,7 @@ from e2ec_core.inference.predictor import (
 from e2ec_core.predictor_settings import PredictorSettings
 
 __all__ = [
+    "Backend",
     "NonFiniteError",
     "Precision",
     "Prediction",

@@ -23,8 +23,9 @@ from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.evaluation.protocols import ProtocolSettings, make_evaluator
 from e2ec_core.evaluation.report import COLUMNS
 from e2ec_core.evaluation.run import StageScores, evaluate_stages
-from e2ec_core.inference import Predictor, PredictorSettings
+from e2ec_core.inference import PredictorSettings
 from e2ec_core.inference.draw import draw_contours
+from e2ec_core.inference.torch_predictor import TorchPredictor
 from e2ec_core.learning.config import TrainConfig
 from e2ec_core.learning.distributed import Process
 from e2ec_core.learning.source import load_data, report
@@ -127,13 +128,13 @@ class Validation:
             return ProtocolSettings()
         return rules
 
-    def _predictor(self, model: E2EC, score: float) -> Predictor:
+    def _predictor(self, model: E2EC, score: float) -> TorchPredictor:
         settings = PredictorSettings(score_threshold=score, max_instances=100, nms_iou=1.0)
         if self.config.model.placement == "fit":
             side = self.config.augment.trained_side
             settings = replace(settings, short_side=0, long_side=side)
         info = CheckpointInfo(name="validation", config=self.config.model)
-        return Predictor(
+        return TorchPredictor(
             model,
             info,
             device=self.process.device,

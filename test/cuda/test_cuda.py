@@ -13,6 +13,7 @@ from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.config import ModelConfig
 from e2ec_core.data.coco import read_coco
 from e2ec_core.inference import Predictor, PredictorSettings
+from e2ec_core.inference.torch_predictor import TorchPredictor
 from e2ec_core.learning.config import LossConfig
 from e2ec_core.learning.samples import stack_samples
 from e2ec_core.learning.total_loss import batch_losses
@@ -123,7 +124,9 @@ def test_one_copy_brings_the_result_back(device: torch.device) -> None:
     settings = config("lite")
     model = build_model(settings)
     info = CheckpointInfo(name="model", config=settings)
-    predictor = Predictor(model, info, device=device, settings=PredictorSettings(short_side=128))
+    predictor = TorchPredictor(
+        model, info, device=device, settings=PredictorSettings(short_side=128)
+    )
     image = np.zeros((128, 160, 3), np.uint8)
     predictor(image)
     images, _ = predictor.prepare(image, predictor.settings)

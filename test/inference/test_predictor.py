@@ -19,6 +19,7 @@ from e2ec_core.contours import Contours
 from e2ec_core.inference import NonFiniteError, Predictor, PredictorSettings
 from e2ec_core.inference.postprocess import box_iou
 from e2ec_core.inference.predictor import labels_to_input_px, place, to_image_px
+from e2ec_core.inference.torch_predictor import TorchPredictor
 from e2ec_core.model.build import build_model
 
 SETTINGS = PredictorSettings(short_side=224, long_side=320)
@@ -435,7 +436,8 @@ def test_a_fresh_model_of_the_other_preset_runs() -> None:
     config = ModelConfig(preset="e2ec_dla34", class_names=("car",), placement="fit")
     info = CheckpointInfo(name="fresh", config=config)
     settings = PredictorSettings(short_side=0, long_side=64, score_threshold=0.0, nms_iou=1.0)
-    predictor = Predictor(build_model(config), info, device=torch.device("cpu"), settings=settings)
+    device = torch.device("cpu")
+    predictor = TorchPredictor(build_model(config), info, device=device, settings=settings)
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     contours = predictor(image).contours
     assert 0 < len(contours) <= 32

@@ -13,7 +13,8 @@ from e2ec_core.data.coco import read_coco
 from e2ec_core.evaluation import CocoEvaluator
 from e2ec_core.evaluation.ground_truth import ground_truth
 from e2ec_core.image_files import read_image
-from e2ec_core.inference import Predictor, PredictorSettings
+from e2ec_core.inference import PredictorSettings
+from e2ec_core.inference.torch_predictor import TorchPredictor
 from e2ec_core.learning.trainer import Trainer
 from run_config import make_run
 
@@ -60,7 +61,7 @@ def test_objects_cut_in_two_are_found_whole(
     }
     trainer = Trainer(make_run(values))
     trainer.run()
-    predictor = Predictor(
+    predictor = TorchPredictor(
         trainer.model,
         CheckpointInfo(name="bars", config=trainer.config.model),
         device=trainer.process.device,

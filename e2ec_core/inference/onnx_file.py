@@ -1,0 +1,66 @@
+"""What an exported ONNX file holds beside the network: names of its values, config and card.
+
+Inputs: `image` uint8 [H, W, 3] RGB, sides multiples of 32; `max_instances` int64, 1 to 200;
+`score_threshold` float32; `class_mask` bool [C], the classes to look for. Outputs, for the K
+instances that reach the threshold (at least one, so that its score must be compared as well):
+`contours_initial`, `contours_coarse` and `contours` float32 [K, N, 2] (x, y) in input px;
+`scores` float32 [K], falling; `class_ids` int64 [K]; `finite` bool; and `boxes` float32 [K, 4]
+xyxy in input px, if the model has boxes. Points count from the image's top-left corner; with
+label_origin `centre` from the centre of its first pixel.
+"""
+
+from __future__ import annotations
+
+import json
+
+from e2ec_core.checkpoint_info import CheckpointError, CheckpointInfo
+from e2ec_core.config import model_config, to_dict
+from e2ec_core.contours import Stage
+
+FORMAT = "e2ec-onnx/1"
+
+INPUTS = ("image", "max_instances", "score_threshold", "class_mask")
+CONTOURS: dict[Stage, str] = {
+    "initial": "contours_initial",
+    "coarse": "contours_coarse",
+    "final": "contours",
+}
+"""Output by stage."""
+DETECTIONS = ("scores", "class_ids", "finite")
+BOXES = "boxes"
+
+
+def to_metadata(info: CheckpointInfo) -> dict[str, str]:
+    """The metadata of a file that is exported from the weights that `info` describes."""
+    return {
+        "format": FORMAT,
+        "config": json.dumps(to_dict(info.config)),
+        "card": json.dumps(info.card),
+        "weights_sha256": info.sha256,
+    }
+
+
+def from_metadata(name: str, metadata: dict[str, str]) -> CheckpointInfo:
+    """What an exported file says of itself.
+
+    Args:
+        name: file name without its ending.
+        metadata: of the file.
+
+    Raises:
+        CheckpointError: it was not written by `e2ec export`, or its config is not valid.
+    """
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"ONNX file {name!r} has format {metadata.get('format')!r}, not {FORMAT!r}; "
+            "make one with `e2ec export`"
+        )
+    try:
+        config = model_config(json.loads(metadata["config"]))
+        card = json.loads(metadata["card"])
+        return CheckpointInfo(
+            name=name, config=config, card=card, sha256=metadata["weights_sha256"]
+        )
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+        raise CheckpointError(f"ONNX file {name!r} has a bad config: {reason}") from None
