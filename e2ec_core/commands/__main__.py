@@ -16,6 +16,7 @@ COMMANDS = {
     "check": "check labels and images before a run",
     "train": "train a model, or go on with a run",
     "evaluate": "measure weights on a labelled data set",
+    "export": "export weights as an ONNX file, which runs without PyTorch",
     "convert": "convert published weights",
     "import-backbone": "make a start of a DLA-34 trained on ImageNet",
     "import-nanodet": "make a start of a NanoDet-Plus trained on COCO",

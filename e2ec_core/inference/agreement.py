@@ -1,0 +1,32 @@
+"""How far the contours of two backends lie apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from e2ec_core.contours import Contours
+
+SCORE_TOLERANCE = 1e-4
+
+
+def greatest_distance(a: Contours, b: Contours) -> float:
+    """The greatest distance of two vertices that should be equal, px, over all instances.
+
+    Instances are matched by class and score, as those of nearly equal scores may change places.
+
+    Args:
+        a: contours of one backend.
+        b: of the other, for the same image and settings.
+
+    Returns:
+        px; infinite where an instance of one has no partner in the other.
+    """
+    if len(a) != len(b):
+        return float("inf")
+    if not len(a):
+        return 0.0
+    same = a.class_ids[:, None] == b.class_ids
+    same &= np.abs(a.scores[:, None] - b.scores) < SCORE_TOLERANCE
+    moved = np.linalg.norm(a.vertices[:, None] - b.vertices, axis=-1).max(axis=-1)
+    distance = np.where(same, moved, np.inf)
+    return float(max(distance.min(axis=0).max(), distance.min(axis=1).max()))

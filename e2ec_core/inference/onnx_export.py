@@ -1,0 +1,127 @@
+"""Writes a model as one ONNX file, for images of any size and any number of instances."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from e2ec_core.checkpoint import CheckpointInfo
+from e2ec_core.inference.class_filter import mask_classes
+from e2ec_core.inference.onnx_file import BOXES, CONTOURS, DETECTIONS, INPUTS, to_metadata
+from e2ec_core.model.e2ec import E2EC
+from e2ec_core.model.lite.region import FeatureNorm, RegionEncoder
+from e2ec_core.model.structures import Seeds
+
+SLOTS = 200
+"""Instances that the file can report, the most that `max_instances` may be."""
+OPSET = 20
+_MULTIPLE = 32
+_MOST = 256
+"""Most multiples of 32 px of a side."""
+
+
+class ImageToContours(nn.Module):
+    """The whole way of one image, with the inputs and outputs that `onnx_file` describes."""
+
+    def __init__(self, model: E2EC) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, image: Tensor, max_instances: Tensor, score_threshold: Tensor, class_mask: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Contours of the three stages, scores, class ids, whether all is finite, and boxes."""
+        features = self.model.detect(image.permute(2, 0, 1)[None].float())
+        found = self.model.propose(mask_classes(features, class_mask), SLOTS)
+        reached = (found.scores[0] >= score_threshold).sum()
+        count: Any = torch.minimum(reached, max_instances).clamp(min=1).item()  # a symbol
+        torch._check(count >= 1)
+        torch._check(count <= SLOTS)
+        boxes = found.seeds.boxes
+        seeds = Seeds(found.seeds.cells[:, :count], None if boxes is None else boxes[:, :count])
+        grown = self.model.grow(features, seeds, clip=self.model.clip)
+        contours = [stage[0] for stage in (grown[0], grown[1], grown[-1])]
+        detections = [found.scores[0, :count], found.class_ids[0, :count]]
+        finite = features.logits.isfinite().all()
+        if found.boxes is None:
+            return (*contours, *detections, finite)
+        return (*contours, *detections, finite, found.boxes[0, :count])
+
+
+def export_onnx(model: E2EC, info: CheckpointInfo) -> bytes:
+    """Exports a model.
+
+    Args:
+        model: on the CPU; it is not changed.
+        info: of the weights it was loaded from, which goes into the file.
+
+    Returns:
+        content of the file.
+
+    Raises:
+        ValueError: the model finds components of instances, which ONNX files cannot yet.
+    """
+    if model.component_head is not None:
+        raise ValueError("a model with components cannot be exported yet")
+    folded = fold_norms(copy.deepcopy(model).eval())
+    image = torch.zeros(4 * _MULTIPLE, 6 * _MULTIPLE, 3, dtype=torch.uint8)
+    mask = torch.ones(len(info.config.class_names), dtype=torch.bool)
+    whole = ImageToContours(folded).eval()
+    inputs = (image, torch.tensor(32), torch.tensor(0.3), mask)
+    height, width = (torch.export.Dim(name, min=2, max=_MOST) for name in ("rows", "columns"))
+    with torch.no_grad():
+        outputs = [*CONTOURS.values(), *DETECTIONS, BOXES][: len(whole(*inputs))]
+        program = torch.onnx.export(
+            whole,
+            inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=INPUTS,
+            output_names=outputs,
+            dynamic_shapes=({0: _MULTIPLE * height, 1: _MULTIPLE * width}, None, None, None),
+            custom_translation_table={torch.ops.aten.remainder.Scalar: _remainder},
+            verbose=False,
+        )
+    assert program is not None
+    program.model.metadata_props.update(to_metadata(info))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        program.save(path)
+        return path.read_bytes()
+
+
+def fold_norms(model: E2EC) -> E2EC:
+    """Folds the batch norms of the pyramid's maps into the 1x1 convolutions that read them.
+
+    Those of the other two maps stay: they are read at points, with zeros beyond the border.
+
+    Args:
+        model: of the lite preset; changed in place.
+    """
+    if not isinstance(model.adapter, FeatureNorm) or not isinstance(model.region, RegionEncoder):
+        return model
+    for index, reduce in enumerate(model.region.reduce[1:]):
+        norm = model.adapter.pyramid[index]
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(reduce, nn.Conv2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert reduce.bias is not None
+        scale = (norm.running_var + norm.eps).rsqrt()
+        weight = reduce.weight.data * scale[:, None, None]
+        reduce.bias.data -= weight[..., 0, 0] @ norm.running_mean
+        reduce.weight.data = weight
+        model.adapter.pyramid[index] = nn.Identity()
+    return model
+
+
+def _remainder(value: Any, divisor: Any) -> Any:
+    """The exporter's own rule knows no divisor that depends on the image's size."""
+    from onnxscript import opset20
+
+    return opset20.Mod(value, opset20.CastLike(divisor, value))
