@@ -237,7 +237,9 @@ def sample_region(region: Region, points: Tensor) -> Tensor:
     grid = (2 * (points - low) / (high - low) - 1).view(batch * slots, count, 1, 2)
     # On a CPU grid_sample's gradient crashes at border cells of nan; other losses report the nan.
     grid = torch.where(grid.isnan(), 0.0, grid)
+    # Equal to border padding, which takes ONNX Runtime ten times longer.
+    inside = 1 - 1 / region.feature.shape[-1]
     sampled = F.grid_sample(
-        region.feature.to(grid.dtype), grid, padding_mode="border", align_corners=False
+        region.feature.to(grid.dtype), grid.clamp(-inside, inside), align_corners=False
     )
     return sampled.view(batch, slots, -1, count).to(region.feature.dtype)
