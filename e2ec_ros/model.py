@@ -1,4 +1,4 @@
-"""Loading the model for the node. PyTorch is imported here, when the node is configured.
+"""Loading the model for the node. Its backend is imported when the node is configured.
 
 The node then answers lifecycle services a fraction of a second after its start, and messages can
 be used in processes that have no PyTorch.
@@ -16,7 +16,7 @@ from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.resources import SHIPPED_WEIGHTS, resource
 
 if TYPE_CHECKING:
-    from e2ec_core.inference.predictor import Precision, Predictor
+    from e2ec_core.inference.predictor import Backend, Precision, Predictor
 
 
 def load_predictor(parameters: NodeParameters) -> Predictor:
@@ -26,19 +26,18 @@ def load_predictor(parameters: NodeParameters) -> Predictor:
         ValueError: the weights cannot be used, or the device or precision does not exist here.
     """
     import cv2
-    import torch
 
     from e2ec_core.inference.predictor import Predictor
 
-    if parameters.threads:
-        torch.set_num_threads(parameters.threads)
-    cv2.setNumThreads(1)  # OpenCV's and PyTorch's thread pools slow each other down
+    cv2.setNumThreads(1)  # OpenCV's thread pool and the backend's slow each other down
     try:
         predictor = Predictor.from_checkpoint(
             parameters.weights or resource(SHIPPED_WEIGHTS),
             device=parameters.device,
             precision=cast("Precision", parameters.precision),
             settings=parameters.predictor_settings(),
+            backend=cast("Backend", parameters.backend),
+            threads=parameters.threads,
         )
         predictor.warm_up()
     except Exception as error:
@@ -58,21 +57,13 @@ def describe_model(predictor: Predictor, precision: str) -> ModelDescription:
     return ModelDescription(
         name=predictor.info.name,
         weights_sha256=predictor.info.sha256,
-        device=_device_name(predictor),
+        device=predictor.device_name,
         precision=precision,
         class_names=config.class_names,
         colors=tuple(class_color(index) for index in range(len(config.class_names))),
         vertices=config.contour_vertices,
         amodal=config.amodal,
     )
-
-
-def _device_name(predictor: Predictor) -> str:
-    import torch
-
-    if predictor.device.type != "cuda":
-        return str(predictor.device)
-    return f"{predictor.device} {torch.cuda.get_device_name(predictor.device)}"
 
 
 def free_memory() -> None:

@@ -180,9 +180,19 @@ class NodeParameters:
     weights: str = parameter(
         "weights",
         "",
-        "Weights file (.safetensors); empty for the one that ships with the package.",
+        "Weights file (.safetensors, or .onnx of `e2ec export`); empty for the one that ships "
+        "with the package.",
         change="unconfigured",
         reason=_LOADED,
+    )
+    backend: str = parameter(
+        "backend",
+        "auto",
+        "What runs the network: torch, onnxruntime (.onnx, no PyTorch), or auto, which goes by "
+        "the weights file.",
+        change="unconfigured",
+        reason=_LOADED,
+        choices=("auto", "torch", "onnxruntime"),
     )
     device: str = parameter(
         "device",
@@ -202,9 +212,9 @@ class NodeParameters:
     threads: int = parameter(
         "threads",
         0,
-        "CPU threads of one inference; 0 leaves the choice to PyTorch.",
+        "CPU threads of one inference; 0 leaves the choice to the backend.",
         change="unconfigured",
-        reason="PyTorch's thread pool is made in configure",
+        reason="the thread pool is made in configure",
         minimum=0,
         maximum=256,
     )
