@@ -133,6 +133,21 @@ def test_the_library_imports_without_ros(repo_dir: Path) -> None:
     assert "e2ec_core.contours" in reply.stdout.split()
 
 
+def test_prediction_is_imported_without_torch(repo_dir: Path) -> None:
+    """In a process where torch is missing; only the predictor that runs it needs it."""
+    program = (
+        "import sys\n"
+        "sys.modules['torch'] = None\n"
+        "import e2ec_core.commands.drawing, e2ec_core.commands.predict\n"
+        "import e2ec_core.inference.onnx_predictor, e2ec_core.inference.agreement\n"
+        "import e2ec_ros.model\n"
+    )
+    reply = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=repo_dir, check=False
+    )
+    assert reply.returncode == 0, reply.stderr
+
+
 def test_street_scenes_and_the_library_do_not_know_each_other(repo_dir: Path) -> None:
     scenes = sorted((repo_dir / "street_scenes").glob("*.py"))
     assert scenes

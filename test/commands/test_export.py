@@ -1,0 +1,63 @@
+"""`e2ec export` says what is wrong at once, and writes only what it has compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from e2ec_core.contours import Contours
+from e2ec_core.inference.agreement import greatest_distance
+
+
+def test_wrong_names_are_said_in_one_line(e2ec: Callable, tmp_path: Path) -> None:
+    reply = e2ec("export", "weights/e2ec_lite.safetensors", tmp_path / "lite.safetensors")
+    assert reply.status == 2
+    assert "give a name that ends with .onnx" in reply.error
+    taken = tmp_path / "lite.onnx"
+    taken.write_bytes(b"mine")
+    reply = e2ec("export", "weights/e2ec_lite.safetensors", taken)
+    assert reply.status == 2
+    assert "give --overwrite" in reply.error
+    assert taken.read_bytes() == b"mine"
+
+
+@pytest.mark.slow
+def test_the_command_writes_and_compares(
+    e2ec: Callable, exported: Path, portrait: Path, repo_dir: Path, tmp_path: Path
+) -> None:
+    """`exported` skips where packages are missing."""
+    weights, target = repo_dir / "weights/e2ec_lite.safetensors", tmp_path / "lite.onnx"
+    reply = e2ec("export", weights, target, "--images", portrait)
+    assert reply.status == 0, reply.err
+    assert "px of PyTorch's" in reply.out
+    assert abs(target.stat().st_size - exported.stat().st_size) < 1e5
+    reply = e2ec("export", weights, target, "--images", portrait, "--tolerance=0", "--overwrite")
+    assert reply.status == 2
+    assert "nothing is written" in reply.error
+
+
+def _contours(vertices: np.ndarray, scores: list[float]) -> Contours:
+    ids = np.zeros(len(scores), np.int64)
+    return Contours(
+        vertices=vertices.astype(np.float32),
+        scores=np.array(scores, np.float32),
+        class_ids=ids,
+        stage="final",
+        image_size=(100, 100),
+    )
+
+
+def test_contours_are_matched_by_score_before_they_are_compared() -> None:
+    vertices = np.random.default_rng(0).uniform(0, 100, (3, 8, 2))
+    a = _contours(vertices, [0.9, 0.50001, 0.5])
+    b = _contours(vertices[[0, 2, 1]], [0.9, 0.50001, 0.5])
+    assert greatest_distance(a, b) == 0
+    moved = vertices.copy()
+    moved[1, 3, 0] += 0.5
+    assert greatest_distance(a, _contours(moved, [0.9, 0.50001, 0.5])) == pytest.approx(0.5, 1e-4)
+    assert greatest_distance(a, a[:2]) == np.inf
+    assert greatest_distance(a, _contours(vertices, [0.9, 0.6, 0.5])) == np.inf
+    assert greatest_distance(a[:0], a[:0]) == 0
