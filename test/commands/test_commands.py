@@ -80,17 +80,17 @@ def test_help_and_wrong_options_do_not_wait_for_pytorch(repo_dir: Path, name: st
 
 @pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}])
 def test_threads_wait_passively_unless_the_user_has_a_policy(
-    repo_dir: Path, given: dict[str, str]
+    repo_dir: Path, tmp_path: Path, given: dict[str, str]
 ) -> None:
     program = (
         "import os, subprocess, sys\n"
         "from e2ec_core.commands.__main__ import main\n"
-        "main(['predict', 'none.png', '--device=cpu'])\n"
+        "main(['predict', 'none.png', '--device=cpu', '--output', sys.argv[1]])\n"
         "print(os.environ['OMP_WAIT_POLICY'])\n"
         "child = 'import os; print(os.environ[\"OMP_WAIT_POLICY\"])'\n"
         "subprocess.run([sys.executable, '-c', child])\n"
     )
-    reply = _python(repo_dir, "-c", program, **given)
+    reply = _python(repo_dir, "-c", program, str(tmp_path / "contours"), **given)
     policy = given.get("OMP_WAIT_POLICY", "PASSIVE")
     assert reply.stdout.split() == [policy, policy], reply.stderr
 
