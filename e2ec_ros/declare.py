@@ -16,7 +16,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from e2ec_ros.parameters import CHANGE_HELP, Change, ParameterSpec, Value, specs
+from e2ec_ros.parameter_specs import CHANGE_HELP, Change, ParameterSpec, Value, specs
 
 T = TypeVar("T")
 _TOGETHER = "values that exclude each other"

@@ -1,11 +1,10 @@
-"""The node's health as `/diagnostics`: rates, drops, failures, latency, what runs where."""
+"""A camera's health as `/diagnostics`: rates, drops, failures, latency, what runs where."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from std_msgs.msg import Header
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from e2ec_ros.messages import FrameTiming, ModelDescription
 from e2ec_ros.statistics import StatisticsReport
@@ -16,35 +15,32 @@ QUIET_TIME = 3.0  # s without contours, or without images, that a slow model or 
 LONGEST_QUIET_TIME = 10.0  # s; then it is an error
 
 
-def diagnostic_array(
+def diagnostic_status(
     report: StatisticsReport,
     model: ModelDescription,
     *,
     name: str,
     active: bool,
     work: Work | None,
-    header: Header,
-) -> DiagnosticArray:
-    """Builds the message for one report.
+) -> DiagnosticStatus:
+    """Builds the part of the message for one report.
 
     Args:
         report: what happened since the last one.
         model: what runs.
-        name: the node's name.
+        name: of the node and its camera.
         active: whether the node is active; an inactive one is not expected to see images.
-        work: what the inference thread does now.
-        header: with the time of the report.
+        work: what the inference thread does now that the camera waits for.
     """
     level, message = judge(report, active=active, work=work)
     values = {**_counts(report), **_latencies(report.timings), **_model(model)}
-    status = DiagnosticStatus(
+    return DiagnosticStatus(
         level=level,
-        name=f"{name}: segmentation",
+        name=name,
         message=message,
         hardware_id=model.device,
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )
-    return DiagnosticArray(header=header, status=[status])
 
 
 def judge(report: StatisticsReport, *, active: bool, work: Work | None) -> tuple[bytes, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from e2ec_core.distance import check_extrinsic
-from e2ec_ros.parameters import Value, parameter
+from e2ec_ros.parameter_specs import Value, parameter
 
 _MADE_ONCE = "the subscriptions are made once"
 

@@ -13,6 +13,7 @@ from rclpy.qos import QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.qos import (
     choose_input,
     describe_incompatible,
@@ -46,6 +47,11 @@ class Frame:
     received: float
 
 
+def image_topic(camera: str) -> str:
+    """The topic of a camera's images before remapping; `camera` is empty for the only one."""
+    return f"{camera}/image" if camera else "image"
+
+
 class ImageInput:
     """Subscribes to `image` and its CameraInfo and hands every image on.
 
@@ -54,11 +60,10 @@ class ImageInput:
 
     Args:
         node: the node.
+        camera: one of several; else empty.
         on_frame: called in the executor's thread with every image; must not block.
         is_busy: whether an image is in work; silence means nothing as long.
-        qos: the `input.qos` parameter.
-        transport: the `image_transport` parameter.
-        camera_info_topic: the `input.camera_info` parameter.
+        parameters: those of activate.
 
     Attributes:
         topic: the image topic.
@@ -68,32 +73,33 @@ class ImageInput:
     def __init__(
         self,
         node: Node,
+        camera: str,
         on_frame: Callable[[Frame], None],
         is_busy: Callable[[], bool],
-        *,
-        qos: str,
-        transport: str,
-        camera_info_topic: str,
+        parameters: NodeParameters,
     ) -> None:
         self._node = node
         self._on_frame = on_frame
         self._is_busy = is_busy
-        self._setting = qos
-        base = node.resolve_topic_name("image")
+        self._setting = parameters.input_qos
+        base = node.resolve_topic_name(image_topic(camera))
         self._topics = {
             "raw": base,
             "compressed": node.resolve_topic_name(f"{base}/compressed"),
         }
-        self._transport = transport
-        self.topic = self._topics[transport]
+        self._transport = parameters.image_transport
+        self.topic = self._topics[self._transport]
         self._subscription: Subscription[Any] | None = None
         self._qos: QoSProfile | None = None
         self.camera_info: CameraInfo | None = None
         self._heard_at = time.monotonic()
         self._reason = ""  # of the silence that was warned of
+        info_topic = parameters.input_camera_info
+        if camera and info_topic and not info_topic.startswith("/"):
+            info_topic = f"{camera}/{info_topic}"
         self._info_subscription = node.create_subscription(
             CameraInfo,
-            camera_info_topic or f"{base.rsplit('/', 1)[0]}/camera_info",
+            info_topic or f"{base.rsplit('/', 1)[0]}/camera_info",
             self._on_camera_info,
             newest_only(QoSReliabilityPolicy.BEST_EFFORT),
         )

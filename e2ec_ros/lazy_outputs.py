@@ -38,15 +38,20 @@ class LazyOutputs(Publishers):
         node: the node; its lifecycle decides whether the publishers send.
         model: what runs.
         parameters: those of configure.
+        camera: one of several; else empty.
 
     Attributes:
         built: topic to the number of messages made for it.
     """
 
     def __init__(
-        self, node: LifecycleNode, model: ModelDescription, parameters: NodeParameters
+        self,
+        node: LifecycleNode,
+        model: ModelDescription,
+        parameters: NodeParameters,
+        camera: str,
     ) -> None:
-        super().__init__(node)
+        super().__init__(node, camera)
         self._model = model
         self._builds: list[tuple[str, LifecyclePublisher[Any], Build]] = []
         self.built: Counter[str] = Counter()

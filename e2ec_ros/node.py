@@ -21,9 +21,10 @@ from rclpy.task import Future as RosFuture
 
 from e2ec_ros.declare import DeclaredParameters
 from e2ec_ros.engine import Engine
-from e2ec_ros.image_input import Frame, ImageInput
+from e2ec_ros.image_input import Frame
 from e2ec_ros.model import describe_model, free_memory, load_predictor
-from e2ec_ros.parameters import Change, NodeParameters
+from e2ec_ros.parameter_specs import Change
+from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.running import run_node
 from e2ec_ros.srv import SegmentImage
 from e2ec_ros.tracks import make_tracker
@@ -49,7 +50,6 @@ class SegmentationNode(LifecycleNode):
         declared: the parameters.
         engine: the loaded model; None while the node is unconfigured.
         loading: whether configure loads the model now.
-        input: the image subscription; None while the node is not active.
     """
 
     def __init__(self, parameter_overrides: list[Parameter[Any]] | None = None) -> None:
@@ -57,7 +57,6 @@ class SegmentationNode(LifecycleNode):
         self.engine: Engine | None = None
         self.loading = False
         self._worker: InferenceWorker[Frame] | None = None
-        self.input: ImageInput | None = None
         self.declared = DeclaredParameters(
             self, NodeParameters, self._allowed_changes, self._require_known_classes
         )
@@ -93,13 +92,13 @@ class SegmentationNode(LifecycleNode):
         """Loads and warms up the model, makes publishers and services."""
         self.declared.require_possible()
         parameters = self.declared.value
-        tracker = make_tracker(parameters)
+        trackers = {camera: make_tracker(parameters) for camera in parameters.camera_names}
         self._worker = InferenceWorker()
         self.loading = True
         predictor = self._on_worker(lambda: load_predictor(parameters))
         self.loading = False
         model = describe_model(predictor, parameters.precision)
-        self.engine = Engine(self, self._worker, predictor, tracker, model, self.declared)
+        self.engine = Engine(self, self._worker, predictor, trackers, model, self.declared)
         self.get_logger().info(
             f"loaded {model.name} ({len(model.class_names)} classes, "
             f"{model.vertices} vertices) on {model.device}"
@@ -112,16 +111,6 @@ class SegmentationNode(LifecycleNode):
         assert self.engine is not None
         result = super().on_activate(state)
         self.engine.activate()
-        parameters = self.declared.value
-        self.input = ImageInput(
-            self,
-            self.engine.offer,
-            self.engine.is_busy,
-            qos=parameters.input_qos,
-            transport=parameters.image_transport,
-            camera_info_topic=parameters.input_camera_info,
-        )
-        self.get_logger().info(f"listening to {self.input.topic}")
         return result
 
     @transition(undo="")
@@ -129,7 +118,7 @@ class SegmentationNode(LifecycleNode):
         """Stops the images and waits for the one in work; the model stays loaded."""
         self._stop_input()
         if self.engine is not None:
-            self.engine.outputs.clear_markers()
+            self.engine.clear_markers()
         return super().on_deactivate(state)
 
     @transition(undo="")
@@ -196,9 +185,6 @@ class SegmentationNode(LifecycleNode):
         return work.result()
 
     def _stop_input(self) -> None:
-        if self.input is not None:
-            self.input.destroy()
-            self.input = None
         if self.engine is not None and not self.engine.deactivate(JOIN_TIMEOUT):
             self.get_logger().warning(f"the image in work takes longer than {JOIN_TIMEOUT:g} s")
 
@@ -221,7 +207,7 @@ class SegmentationNode(LifecycleNode):
     def _allowed_changes(self) -> Change:
         if self.engine is None:
             return "unconfigured"
-        return "inactive" if self.input is None else "live"
+        return "live" if self.engine.active else "inactive"
 
     def _require_known_classes(self, parameters: NodeParameters) -> None:
         if self.engine is not None:

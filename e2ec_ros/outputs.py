@@ -12,6 +12,7 @@ from visualization_msgs.msg import MarkerArray
 
 from e2ec_core.contours import Contours
 from e2ec_ros.calibration import Calibration, fit_calibration
+from e2ec_ros.image_input import image_topic
 from e2ec_ros.images import RgbImage, encode_jpeg, fill_image
 from e2ec_ros.lazy_outputs import LazyOutputs
 from e2ec_ros.markers import clear_markers, contour_markers
@@ -41,17 +42,22 @@ class Outputs(Publishers):
         node: the node; its lifecycle decides whether the publishers send.
         model: what runs.
         parameters: those of configure.
+        camera: one of several; else empty.
 
     Attributes:
         lazy: label images, detections and annotations.
     """
 
     def __init__(
-        self, node: LifecycleNode, model: ModelDescription, parameters: NodeParameters
+        self,
+        node: LifecycleNode,
+        model: ModelDescription,
+        parameters: NodeParameters,
+        camera: str,
     ) -> None:
-        super().__init__(node)
+        super().__init__(node, camera)
         self._model = model
-        self._image_topic = node.resolve_topic_name("image")
+        self._image_topic = node.resolve_topic_name(image_topic(camera))
         self.contours = self._managed_publisher(InstanceContourArray, "~/contours", CONTOURS_QOS)
         self.tracks = None
         if parameters.tracks:
@@ -65,7 +71,7 @@ class Outputs(Publishers):
         self._send_latched(
             model_info(model, parameters.score_threshold), "~/model_info", latched()
         )
-        self.lazy = LazyOutputs(node, model, parameters)
+        self.lazy = LazyOutputs(node, model, parameters, camera)
 
     def destroy(self) -> None:
         """Takes the publishers off the node."""

@@ -5,172 +5,29 @@ Those of the distance node are in `distance_parameters`.
 
 from __future__ import annotations
 
-import array
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar
+import re
+from dataclasses import dataclass
 
-from e2ec_core.predictor_settings import PredictorSettings, split_names
+from e2ec_core.predictor_settings import PredictorSettings
 from e2ec_core.settings import settings_of
 from e2ec_core.value_range import HELP, parse_range
-
-Change = Literal["live", "inactive", "unconfigured", "start"]
-Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
-V = TypeVar("V", bool, int, float, str, tuple[float, ...], tuple[str, ...])
+from e2ec_ros.parameter_specs import Value, parameter, shared, table
 
 RANGE_HELP = f"{HELP} 16UC1 is read unless `full`."
 
-# What a change needs, in the words of the refusal and of the README's table.
-CHANGE_HELP: dict[Change, str] = {
-    "live": "any time",
-    "inactive": "deactivate the node first",
-    "unconfigured": "deactivate and clean up the node first",
-    "start": "restart the node",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParameterSpec:
-    """One ROS parameter.
-
-    Attributes:
-        name: dotted ROS name.
-        default: its type is the parameter's type; an empty tuple is a list of names.
-        description: one sentence, with the unit.
-        change: when it may be changed.
-        reason: why not at any time; empty for `live`.
-        minimum: smallest value, inclusive; numbers only.
-        maximum: largest value, inclusive; numbers only.
-        choices: accepted values; strings only.
-        check: raises ValueError, which names value and remedy, for what type and range allow.
-    """
-
-    name: str
-    default: Value
-    description: str
-    change: Change = "live"
-    reason: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-    check: Callable[[Value], object] | None = None
-
-    @property
-    def range_text(self) -> str:
-        """The accepted values in words, empty when anything of the type goes."""
-        if self.choices:
-            return "one of " + ", ".join(self.choices)
-        if self.minimum is None or self.maximum is None:
-            return ""
-        return f"{self.minimum:g} to {self.maximum:g}"
-
-    def accept(self, value: object) -> Value:
-        """Checks a value that ROS gives.
-
-        Args:
-            value: of any type. Integers are taken for floats (`1` in YAML), arrays for tuples,
-                text for the names in it that commas separate.
-
-        Returns:
-            the value, of the type of the default.
-
-        Raises:
-            ValueError: wrong type or out of range; names the value and what is accepted.
-        """
-        accepted = self._converted(value)
-        outside = bool(self.choices) and accepted not in self.choices
-        if isinstance(accepted, (int, float)) and self.minimum is not None:
-            outside = not self.minimum <= accepted <= (self.maximum or 0.0)
-        if outside:
-            raise ValueError(f"parameter {self.name} is {value!r}; give {self.range_text}")
-        if self.check is not None:
-            try:
-                self.check(accepted)
-            except ValueError as error:
-                raise ValueError(f"parameter {self.name} is {error}") from None
-        return accepted
-
-    def _converted(self, value: object) -> Value:
-        default = self.default
-        if default == ():
-            return self._names(value)
-        if isinstance(default, tuple) and isinstance(value, (list, tuple, array.array)):
-            if len(value) == len(default) and all(isinstance(v, (int, float)) for v in value):
-                return tuple(float(v) for v in value)
-        elif isinstance(default, float) and type(value) is int:
-            return float(value)
-        elif isinstance(default, str) and type(value) is int:
-            return str(value)  # `source:=0` is the first camera
-        # Not isinstance: True would pass for a number.
-        elif isinstance(value, (bool, int, float, str)) and type(value) is type(default):
-            return value
-        kind = f"of type {type(default).__name__}"
-        if isinstance(default, tuple):
-            kind = f"{len(default)} numbers"
-        raise ValueError(
-            f"parameter {self.name} is {value!r}, which is not {kind}; give e.g. {default!r}"
-        )
-
-    def _names(self, value: object) -> tuple[str, ...]:
-        given = split_names(value) if isinstance(value, str) else value
-        if not given:  # None: `[]` in YAML; b"": an empty list without a type
-            return ()
-        if isinstance(given, (list, tuple)) and all(isinstance(name, str) for name in given):
-            return tuple(name for name in given if name)
-        raise ValueError(
-            f"parameter {self.name} is {value!r}, which is not a list of names; "
-            "give e.g. ['car', 'person'], [] for all"
-        )
-
-
-def parameter(
-    name: str,
-    default: V,
-    description: str,
-    *,
-    change: Change = "live",
-    reason: str = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] = (),
-    check: Callable[[Value], object] | None = None,
-) -> V:
-    """A dataclass field that is a ROS parameter; arguments as in `ParameterSpec`."""
-    spec = ParameterSpec(
-        name=name,
-        default=default,
-        description=description,
-        change=change,
-        reason=reason,
-        minimum=minimum,
-        maximum=maximum,
-        choices=choices,
-        check=check,
-    )
-    return field(default=default, metadata={"spec": spec})
-
-
-def shared(kind: type, name: str) -> Any:
-    """A parameter, live, that is declared as a setting of the library's dataclass `kind`."""
-    declared = settings_of(kind)[name]
-    return parameter(
-        name,
-        getattr(kind, name),
-        declared.text,
-        minimum=declared.low,
-        maximum=declared.high,
-        choices=declared.choices,
-    )
-
-
-def specs(kind: type) -> dict[str, ParameterSpec]:
-    """The parameters of a parameter dataclass by its field names, in order."""
-    return {item.name: item.metadata["spec"] for item in fields(kind)}
-
-
 _LOADED = "the model is loaded with it in configure"
 _SUBSCRIBED = "the subscription is made with it in activate"
+
+
+def check_cameras(value: Value) -> None:
+    """Raises ValueError unless the names are different and can stand in the name of a topic."""
+    assert isinstance(value, tuple)
+    for index, name in enumerate(value):
+        if not re.fullmatch(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", str(name), re.ASCII):
+            raise ValueError(f"{name!r}; give names of letters, digits and _, e.g. [front, left]")
+        if name in value[:index]:
+            raise ValueError(f"{list(value)} with {name!r} twice; give each camera its own name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +98,15 @@ class NodeParameters:
         minimum=0.1,
         maximum=60.0,
     )
+    cameras: tuple[str, ...] = parameter(
+        "cameras",
+        (),
+        "Names of several cameras that share the model, e.g. [front, left]: images come on "
+        "`front/image`, results go to `front/e2ec/...`. Empty: one camera, on `image`.",
+        change="unconfigured",
+        reason="the publishers are made in configure",
+        check=check_cameras,
+    )
     image_transport: str = parameter(
         "image_transport",
         "raw",
@@ -260,7 +126,8 @@ class NodeParameters:
     input_camera_info: str = parameter(
         "input.camera_info",
         "",
-        "CameraInfo topic; empty for `camera_info` beside the image topic.",
+        "CameraInfo topic, of several cameras in the namespace of each; empty for `camera_info` "
+        "beside the image topic.",
         change="inactive",
         reason=_SUBSCRIBED,
     )
@@ -314,6 +181,11 @@ class NodeParameters:
 
     def __post_init__(self) -> None:
         self.predictor_settings()
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """The names of the cameras; one empty name for the only one."""
+        return self.cameras or ("",)
 
     def predictor_settings(self) -> PredictorSettings:
         """The live settings of the predictor.
@@ -430,21 +302,6 @@ class CameraParameters:
         change="start",
         reason="the subscription is made once",
     )
-
-
-def table(kind: type) -> str:
-    """A Markdown table of the parameters of `kind`, for the README."""
-    lines = ["| parameter | default | accepted | may change | meaning |", "|---|---|---|---|---|"]
-    for spec in specs(kind).values():
-        default = f"`{spec.default!r}`" if spec.default not in ("", ()) else "(empty)"
-        if isinstance(spec.default, tuple) and len(spec.default) > 4:
-            default = f"{len(spec.default)} times `{spec.default[0]!r}`"
-        change = CHANGE_HELP[spec.change] if spec.change == "live" else f"{spec.change} only"
-        lines.append(
-            f"| `{spec.name}` | {default} | {spec.range_text or 'any'} | {change} "
-            f"| {spec.description} |"
-        )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

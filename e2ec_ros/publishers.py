@@ -19,10 +19,12 @@ class Publishers:
 
     Args:
         node: the node; its lifecycle decides whether managed publishers send.
+        camera: one of several, whose topics are those of a node in its namespace; else empty.
     """
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNode, camera: str = "") -> None:
         self._node = node
+        self._camera = camera
         self._warned: set[str] = set()
         self._managed: list[LifecyclePublisher[Any]] = []
         self._unmanaged: list[Publisher[Any]] = []
@@ -38,7 +40,7 @@ class Publishers:
         self, kind: type, topic: str, qos: QoSProfile
     ) -> LifecyclePublisher[Any]:
         publisher: LifecyclePublisher[Any] = self._node.create_lifecycle_publisher(
-            kind, topic, qos
+            kind, self._topic(topic), qos
         )
         self._managed.append(publisher)
         return publisher
@@ -48,9 +50,14 @@ class Publishers:
 
         A managed publisher would swallow it, as the node is not active yet.
         """
-        publisher = self._node.create_publisher(type(message), topic, qos)
+        publisher = self._node.create_publisher(type(message), self._topic(topic), qos)
         self._unmanaged.append(publisher)
         publisher.publish(message)
+
+    def _topic(self, topic: str) -> str:
+        """The topic `~/...` of the camera."""
+        private = f"{self._camera}/{self._node.get_name()}" if self._camera else "~"
+        return topic.replace("~", private, 1)
 
     @contextmanager
     def _optional(self, what: str) -> Iterator[None]:
@@ -66,4 +73,5 @@ class Publishers:
         """Warns once of each thing."""
         if text not in self._warned:
             self._warned.add(text)
-            self._node.get_logger().warning(text)
+            of_camera = f"{self._camera}: " if self._camera else ""
+            self._node.get_logger().warning(of_camera + text)

@@ -1,4 +1,4 @@
-"""One inference thread with a mailbox that keeps only the newest frame."""
+"""One inference thread, and for each camera a mailbox that keeps only the newest frame."""
 
 from __future__ import annotations
 
@@ -22,28 +22,18 @@ class Work:
     seconds: float
 
 
-class InferenceWorker(Generic[T]):
-    """A thread that owns the model: frames come through a one-slot mailbox, the newest wins.
+class Mailbox(Generic[T]):
+    """The newest frame of one camera, until the inference thread takes it; made by its worker.
 
-    PyTorch is fastest when a model always runs on the same thread, and the ROS executor stays
-    free to answer services. A frame that waits while a newer one arrives is dropped and counted,
-    so latency never grows beyond one frame's work. Calls and frames take turns, and at most one
-    call waits, so calls delay a frame by one call at most.
+    A frame that waits while a newer one arrives is dropped and counted, so latency does not grow.
     """
 
-    def __init__(self) -> None:
-        self._process: Callable[[T, int], None] | None = None  # None while closed
-        self._on_error: Callable[[Exception], None] = _log
-        self._condition = threading.Condition()
-        self._slot: list[T] = []  # at most one
-        self._call: tuple[Future[Any], Callable[[], None]] | None = None
-        self._dropped = 0
-        self._kind: Literal["frame", "call"] = "frame"  # of the current or latest work
-        self._since: float | None = None  # start of the current work, s; None when idle
-        self._stopping = False
-        # A daemon: a hung driver call must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="e2ec_inference", daemon=True)
-        self._thread.start()
+    def __init__(self, condition: threading.Condition) -> None:
+        self._condition = condition  # that of the worker, whose thread reads what is here
+        self.process: Callable[[T, int], None] | None = None  # None while closed
+        self.on_error: Callable[[Exception], None] = _log
+        self.slot: list[T] = []  # at most one
+        self.dropped = 0
 
     def open(
         self, process: Callable[[T, int], None], on_error: Callable[[Exception], None]
@@ -55,15 +45,7 @@ class InferenceWorker(Generic[T]):
             on_error: called on the thread with what `process` raised; the thread goes on.
         """
         with self._condition:
-            self._process, self._on_error = process, on_error
-
-    @property
-    def work(self) -> Work | None:
-        """What the thread does now; None when it waits."""
-        with self._condition:
-            if self._since is None:
-                return None
-            return Work(kind=self._kind, seconds=time.monotonic() - self._since)
+            self.process, self.on_error = process, on_error
 
     def offer(self, frame: T) -> None:
         """Leaves a frame for the thread; never blocks.
@@ -71,10 +53,54 @@ class InferenceWorker(Generic[T]):
         Drops the frame that waited, if any, or the offered one when the mailbox is closed.
         """
         with self._condition:
-            self._dropped += len(self._slot) if self._process else 1
-            if self._process:
-                self._slot[:] = [frame]
+            self.dropped += len(self.slot) if self.process else 1
+            if self.process:
+                self.slot[:] = [frame]
                 self._condition.notify_all()
+
+    def close(self) -> None:
+        """Accepts no more frames and drops the one that waits."""
+        with self._condition:
+            self.process = None
+            self.dropped += len(self.slot)
+            self.slot.clear()
+
+
+class InferenceWorker(Generic[T]):
+    """A thread that owns the model: frames come through mailboxes of one frame, the newest wins.
+
+    PyTorch is fastest when a model always runs on the same thread, and the ROS executor stays
+    free to answer services. The mailboxes take turns: a frame waits for one of each other camera
+    at most, however fast those are. Calls and frames take turns too, and at most one call waits,
+    so calls delay a frame by one call at most.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._mailboxes: list[Mailbox[T]] = []  # the one whose turn is next stands first
+        self._call: tuple[Future[Any], Callable[[], None]] | None = None
+        self._kind: Literal["frame", "call"] = "frame"  # of the current or latest work
+        self._served: Mailbox[T] | None = None  # of the current or latest frame
+        self._since: float | None = None  # start of the current work, s; None when idle
+        self._stopping = False
+        # A daemon: a hung driver call must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="e2ec_inference", daemon=True)
+        self._thread.start()
+
+    def mailbox(self) -> Mailbox[T]:
+        """Makes a mailbox, closed, for one more camera."""
+        made: Mailbox[T] = Mailbox(self._condition)
+        with self._condition:
+            self._mailboxes.append(made)
+        return made
+
+    def work_for(self, mailbox: Mailbox[T]) -> Work | None:
+        """What the thread does now that a camera waits for; None when it waits for nothing."""
+        with self._condition:
+            concerned = self._kind == "call" or self._served is mailbox or mailbox.slot
+            if self._since is None or not concerned:
+                return None
+            return Work(kind=self._kind, seconds=time.monotonic() - self._since)
 
     def call(self, function: Callable[[], R]) -> Future[R]:
         """Runs a function on the thread, after the frame in work.
@@ -105,26 +131,17 @@ class InferenceWorker(Generic[T]):
                 self._condition.notify_all()
         return future
 
-    def close(self, timeout: float) -> bool:
-        """Accepts no more frames, drops the one that waits and lets the current one finish.
-
-        Args:
-            timeout: longest wait, s.
-
-        Returns:
-            whether the thread came to rest in time.
-        """
+    def wait_until_idle(self, timeout: float) -> bool:
+        """Waits until the thread has nothing to do, at most `timeout` s; whether it came to it."""
         with self._condition:
-            self._process = None
-            self._dropped += len(self._slot)
-            self._slot.clear()
             return self._condition.wait_for(lambda: self._since is None, timeout)
 
     def stop(self, timeout: float) -> bool:
         """Ends the thread; waits at most `timeout` s. Returns whether it ended."""
         with self._condition:
-            self._process, self._stopping = None, True
-            self._slot.clear()
+            self._stopping = True
+            for mailbox in self._mailboxes:
+                mailbox.close()
             waiting, self._call = self._call, None
             self._condition.notify_all()
         if waiting is not None:
@@ -134,39 +151,47 @@ class InferenceWorker(Generic[T]):
 
     def _run(self) -> None:
         while (work := self._next()) is not None:
+            run, on_error = work
             try:
-                work()
+                run()
             except Exception as error:
-                self._report(error)
+                self._report(error, on_error)
             finally:
-                del work  # else the frame and its image live until the next one
+                del work, run, on_error  # else the frame and its image live until the next one
                 with self._condition:
                     self._since = None
                     self._condition.notify_all()
 
-    def _report(self, error: Exception) -> None:
+    def _report(self, error: Exception, on_error: Callable[[Exception], None]) -> None:
         if self._stopping:
             return  # its publishers are gone, and nobody counts the frame any more
         try:
-            self._on_error(error)
+            on_error(error)
         except Exception as second:  # the thread must outlive it
             _log(second)
 
-    def _next(self) -> Callable[[], None] | None:
-        """Waits for something to do; None when the thread is to end."""
+    def _next(self) -> tuple[Callable[[], None], Callable[[Exception], None]] | None:
+        """Waits for something to do; returns it with its error handler, None to end."""
         with self._condition:
-            self._condition.wait_for(lambda: self._stopping or self._call or self._slot)
+            self._condition.wait_for(lambda: self._stopping or self._call or self._first_full())
             if self._stopping:
                 return None
             self._since = time.monotonic()
-            if self._call is not None and not (self._slot and self._kind == "call"):
+            full = self._first_full()
+            if self._call is not None and not (full and self._kind == "call"):
                 self._kind, run = "call", self._call[1]
                 self._call = None
-                return run
-            assert self._process is not None
-            self._kind, frame, dropped = "frame", self._slot.pop(), self._dropped
-            self._dropped, process = 0, self._process
-            return lambda: process(frame, dropped)
+                return run, _log
+            assert full is not None
+            self._mailboxes.remove(full)
+            self._mailboxes.append(full)
+            process, frame, dropped = full.process, full.slot.pop(), full.dropped
+            assert process is not None
+            self._kind, self._served, full.dropped = "frame", full, 0
+            return (lambda: process(frame, dropped)), full.on_error
+
+    def _first_full(self) -> Mailbox[T] | None:
+        return next((mailbox for mailbox in self._mailboxes if mailbox.slot), None)
 
 
 def _log(error: Exception) -> None:

@@ -34,6 +34,7 @@ WITHOUT_RCLPY = {
         "messages",
         "model",
         "pairing",
+        "parameter_specs",
         "parameters",
         "point_clouds",
     ),

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from e2ec_ros.distance_parameters import DistanceParameters
-from e2ec_ros.parameters import CameraParameters, NodeParameters, table
+from e2ec_ros.parameter_specs import table
+from e2ec_ros.parameters import CameraParameters, NodeParameters
 
 
 def test_parameter_tables_are_those_of_the_code(repo_dir: Path) -> None:

@@ -19,12 +19,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from e2ec_ros.images import fill_image
 from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.srv import SegmentImage
+from e2ec_ros.statistics import FrameCounts
 
 if TYPE_CHECKING:
     from rclpy.publisher import Publisher
 
     from e2ec_ros.node import SegmentationNode
-    from e2ec_ros.statistics import FrameCounts
     from ros_bench import Bench
 
     MakeNode = Callable[..., SegmentationNode]
@@ -62,7 +62,7 @@ def test_old_frames_are_dropped_and_counted_and_services_answer(
     bench.wait(lambda: len(answers) >= 5)
     bench.node.destroy_timer(timer)
     assert node.engine is not None
-    statistics = node.engine.statistics
+    statistics = node.engine.streams[0].statistics
     bench.wait(lambda: settled(statistics.totals) and len(answers) == statistics.totals.published)
     totals = statistics.totals
     assert totals.dropped > 0
@@ -130,28 +130,29 @@ def test_a_frame_that_outlives_its_activation_or_its_model_counts_once(
     assert node.engine is not None
     old = node.engine
     camera(bench).publish(MESSAGE)
-    bench.wait(old.is_busy)
+    bench.wait(lambda: not old.worker.wait_until_idle(0.0))
     assert bench.transition("deactivate")
     assert "the image in work takes longer than 0.05 s" in console()
-    bench.wait(lambda: not old.is_busy())
-    assert (old.statistics.totals.received, old.statistics.totals.dropped) == (1, 1)
+    bench.wait(lambda: old.worker.wait_until_idle(0.0))
+    totals = old.streams[0].statistics.totals
+    assert (totals.received, totals.dropped) == (1, 1)
 
     assert bench.transition("activate")
     camera(bench).publish(MESSAGE)
-    bench.wait(old.is_busy)
+    bench.wait(lambda: not old.worker.wait_until_idle(0.0))
     assert bench.transition("deactivate")
     assert bench.transition("cleanup")
     assert "the inference thread did not end in 0.05 s" in console()
     assert bench.set("short_side", 64) == ""
     activate(bench)
     assert node.engine is not old
-    bench.wait(lambda: not old.is_busy())
+    bench.wait(lambda: old.worker.wait_until_idle(0.0))
     assert node.engine is not None
-    assert vars(node.engine.statistics.totals) == dict.fromkeys(vars(old.statistics.totals), 0)
+    assert node.engine.streams[0].statistics.totals == FrameCounts()
     assert answers == []
     camera(bench).publish(MESSAGE)
     bench.wait(lambda: len(answers) == 1)
-    assert node.engine.statistics.totals.published == 1
+    assert node.engine.streams[0].statistics.totals.published == 1
 
 
 def test_an_overlay_too_wide_for_jpeg_costs_the_overlay_only(
@@ -163,7 +164,7 @@ def test_an_overlay_too_wide_for_jpeg_costs_the_overlay_only(
     jpegs = bench.listen(CompressedImage, "/e2ec/overlay/image/compressed")
     publisher = camera(bench)
     assert node.engine is not None
-    outputs, statistics = node.engine.outputs, node.engine.statistics
+    outputs, statistics = node.engine.streams[0].outputs, node.engine.streams[0].statistics
     bench.wait(lambda: outputs.compressed.get_subscription_count() > 0)
     wide = fill_image(Image(), np.zeros((1, 65_600, 3), np.uint8))
     for count in (1, 2):
@@ -210,5 +211,5 @@ def test_weights_that_are_not_numbers_end_in_one_line_or_an_error_in_the_diagnos
             parameter.fill_(float("nan"))
     publisher.publish(MESSAGE)
     bench.wait(lambda: any(d.status[0].level == DiagnosticStatus.ERROR for d in diagnostics))
-    totals = node.engine.statistics.totals
+    totals = node.engine.streams[0].statistics.totals
     assert (totals.received, totals.published, totals.failed) == (1, 0, 1)

@@ -54,7 +54,8 @@ def activate(bench: Bench) -> None:
 
 def info_width(node: SegmentationNode) -> int:
     """Width in the CameraInfo that the node holds, 0 without one."""
-    info = node.input.camera_info if node.input is not None else None
+    source = node.engine.streams[0].input if node.engine is not None else None
+    info = source.camera_info if source is not None else None
     return info.width if info is not None else 0
 
 
@@ -177,7 +178,7 @@ def test_bad_images_are_skipped_with_one_warning_and_the_node_goes_on(
     activate(bench)
     stream = Stream(bench).ready()
     assert node.engine is not None
-    statistics = node.engine.statistics
+    statistics = node.engine.streams[0].statistics
     changed: tuple[dict[str, object], ...] = (
         {"encoding": "nonsense"},
         {"width": 0},
@@ -217,12 +218,12 @@ def test_the_overlay_is_drawn_only_while_somebody_listens(
     stream.ask(image(coffee, "rgb8"))
     stream.ask(image(coffee, "rgb8"))
     assert node.engine is not None
-    assert node.engine.statistics.totals.overlays == 0
+    assert node.engine.streams[0].statistics.totals.overlays == 0
 
     overlays = bench.listen(Image, "/e2ec/overlay/image")
     overlay_infos = bench.listen(CameraInfo, "/e2ec/overlay/camera_info")
     jpegs = bench.listen(CompressedImage, "/e2ec/overlay/image/compressed")
-    outputs = node.engine.outputs
+    outputs = node.engine.streams[0].outputs
     for publisher in (outputs.overlay, outputs.overlay_info, outputs.compressed):
         bench.wait(lambda publisher=publisher: publisher.get_subscription_count() > 0)
     sent = image(coffee, "rgb8")
@@ -230,7 +231,7 @@ def test_the_overlay_is_drawn_only_while_somebody_listens(
     bench.wait(lambda: info_width(node) == 600)
     answer = stream.ask(sent)
     bench.wait(lambda: overlays and jpegs and overlay_infos)
-    assert node.engine.statistics.totals.overlays == 1
+    assert node.engine.streams[0].statistics.totals.overlays == 1
     assert overlays[0].header == jpegs[0].header == sent.header
     assert overlay_infos[0].header == sent.header
     assert overlay_infos[0].width == 600
@@ -249,7 +250,7 @@ def test_markers_need_a_listener_and_a_calibrated_camera(
     stream = Stream(bench).ready()
     markers = bench.listen(MarkerArray, "/e2ec/markers")
     assert node.engine is not None
-    outputs = node.engine.outputs
+    outputs = node.engine.streams[0].outputs
     bench.wait(lambda: outputs.markers.get_subscription_count() > 0)
     stream.ask(image(coffee, "rgb8"))
     bench.wait(lambda: any("need a calibrated CameraInfo" in line for line in console()), 10)

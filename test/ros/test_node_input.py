@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from e2ec_ros.image_input import ImageInput
 from e2ec_ros.images import fill_image
 from e2ec_ros.msg import InstanceContourArray
+from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.qos import newest_only
 
 if TYPE_CHECKING:
@@ -196,11 +197,10 @@ def test_a_busy_node_does_not_complain_of_silence(
     busy = True
     image_input = ImageInput(
         bench.node,
+        "",
         lambda frame: None,
         lambda: busy,
-        qos="auto",
-        transport="raw",
-        camera_info_topic="",
+        NodeParameters(),
     )
     time.sleep(2.0)
     assert not any("no image" in line for line in console())

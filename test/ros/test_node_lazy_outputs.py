@@ -66,7 +66,7 @@ def test_label_images_belong_to_the_contours_and_are_made_only_if_heard(
     stream = Stream(bench).ready()
     stream.ask(coffee())
     assert node.engine is not None
-    lazy = node.engine.outputs.lazy
+    lazy = node.engine.streams[0].outputs.lazy
     assert not lazy.built
     labels = hear(bench, Image, "/e2ec/labels/image")
     wait_for_listener(bench, node, "/e2ec/labels/image")
@@ -122,7 +122,7 @@ def test_detections_and_the_class_table_are_those_of_the_contours(
     stream = Stream(bench).ready()
     stream.ask(coffee())
     assert node.engine is not None
-    assert not node.engine.outputs.lazy.built
+    assert not node.engine.streams[0].outputs.lazy.built
     heard = bench.listen(messages.Detection2DArray, "/e2ec/detections")
     wait_for_listener(bench, node, "/e2ec/detections")
     answer = stream.ask(coffee())

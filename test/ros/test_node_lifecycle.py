@@ -102,10 +102,10 @@ def test_the_model_stays_through_deactivate_and_goes_with_cleanup(
     loaded = active_node.engine
     assert loaded is not None
     assert inference_threads() == 1
-    assert active_node.input is not None
+    assert loaded.active
     assert bench.transition("deactivate")
     assert active_node.engine is loaded
-    assert active_node.input is None
+    assert not loaded.active
     assert bench.transition("activate")
     assert active_node.engine is loaded
     assert bench.transition("deactivate")

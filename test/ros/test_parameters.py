@@ -15,7 +15,8 @@ import yaml
 
 from e2ec_core.predictor_settings import PredictorSettings
 from e2ec_ros.distance_parameters import DistanceParameters
-from e2ec_ros.parameters import CameraParameters, NodeParameters, ParameterSpec, specs, table
+from e2ec_ros.parameter_specs import ParameterSpec, specs, table
+from e2ec_ros.parameters import CameraParameters, NodeParameters
 
 KINDS = (NodeParameters, CameraParameters, DistanceParameters)
 
