@@ -22,6 +22,7 @@ def diagnostic_status(
     name: str,
     active: bool,
     work: Work | None,
+    wanted: bool,
 ) -> DiagnosticStatus:
     """Builds the part of the message for one report.
 
@@ -31,8 +32,9 @@ def diagnostic_status(
         name: of the node and its camera.
         active: whether the node is active; an inactive one is not expected to see images.
         work: what the inference thread does now that the camera waits for.
+        wanted: whether somebody listens, or need not.
     """
-    level, message = judge(report, active=active, work=work)
+    level, message = judge(report, active=active, work=work, wanted=wanted)
     values = {**_counts(report), **_latencies(report.timings), **_model(model)}
     return DiagnosticStatus(
         level=level,
@@ -43,7 +45,9 @@ def diagnostic_status(
     )
 
 
-def judge(report: StatisticsReport, *, active: bool, work: Work | None) -> tuple[bytes, str]:
+def judge(
+    report: StatisticsReport, *, active: bool, work: Work | None, wanted: bool = True
+) -> tuple[bytes, str]:
     """Returns level and one line for a report: OK only when contours come, or none are expected.
 
     An image that cannot be read is a warning; a model or a machine that fails is an error, and so
@@ -62,6 +66,8 @@ def judge(report: StatisticsReport, *, active: bool, work: Work | None) -> tuple
     if report.recent.published:
         rate = report.recent.published / report.period
         return DiagnosticStatus.OK, f"{rate:.1f} images per second"
+    if not wanted and work is None:
+        return DiagnosticStatus.OK, "nobody listens"
     if work is None and report.since_received is None:
         return DiagnosticStatus.WARN, "no images"
     if work is None and report.since_received > QUIET_TIME:

@@ -56,12 +56,14 @@ class ImageInput:
     """Subscribes to `image` and its CameraInfo and hands every image on.
 
     Exists while the node is active. With `auto` the subscription follows the publishers: it is
-    made when there is one, and made anew when another reliability serves them all.
+    made when there is one, and made anew when another reliability serves them all. While nobody
+    wants a result there is none.
 
     Args:
         node: the node.
         camera: one of several; else empty.
         on_frame: called in the executor's thread with every image; must not block.
+        is_wanted: whether there shall be a subscription now.
         is_busy: whether an image is in work; silence means nothing as long.
         parameters: those of activate.
 
@@ -75,11 +77,13 @@ class ImageInput:
         node: Node,
         camera: str,
         on_frame: Callable[[Frame], None],
+        is_wanted: Callable[[], bool],
         is_busy: Callable[[], bool],
         parameters: NodeParameters,
     ) -> None:
         self._node = node
         self._on_frame = on_frame
+        self._is_wanted = is_wanted
         self._is_busy = is_busy
         self._setting = parameters.input_qos
         base = node.resolve_topic_name(image_topic(camera))
@@ -113,9 +117,7 @@ class ImageInput:
         """Ends both subscriptions; no image is handed on after it."""
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._info_subscription)
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        self._unsubscribe()
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self.camera_info = message
@@ -128,7 +130,11 @@ class ImageInput:
         )
 
     def _poll(self) -> None:
-        """Follows the publishers and warns once when nothing comes."""
+        """Follows who publishes and who listens, and warns once when nothing comes."""
+        if not self._is_wanted():
+            self._unsubscribe()
+            self._heard_at = time.monotonic()
+            return
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         wanted = choose_input(self._setting, of_transport(self._transport, publishers))
         if wanted is not None and (
@@ -156,10 +162,13 @@ class ImageInput:
         self._reason = reason
         self._node.get_logger().warning(f"no image on {self.topic} for {seconds:.0f} s: {reason}")
 
-    def _subscribe(self, qos: QoSProfile) -> None:
+    def _unsubscribe(self) -> None:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        self._subscription = self._qos = None
+
+    def _subscribe(self, qos: QoSProfile) -> None:
+        self._unsubscribe()
         self._qos = qos
         try:
             self._subscription = self._node.create_subscription(

@@ -73,6 +73,11 @@ class Outputs(Publishers):
         )
         self.lazy = LazyOutputs(node, model, parameters, camera)
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody wants a result."""
+        return super().heard or self.lazy.heard
+
     def destroy(self) -> None:
         """Takes the publishers off the node."""
         self.lazy.destroy()

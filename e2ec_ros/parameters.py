@@ -132,6 +132,11 @@ class NodeParameters:
         reason=_SUBSCRIBED,
     )
     input_range: str = parameter("input.range", "full", RANGE_HELP, check=parse_range)
+    lazy: bool = parameter(
+        "lazy",
+        False,
+        "Subscribe to images only while somebody listens to a result, noticed within 0.25 s.",
+    )
     overlay_line_width: int = parameter(
         "overlay.line_width", 2, "Width of the drawn contours, px.", minimum=1, maximum=20
     )

@@ -36,6 +36,11 @@ class Publishers:
         for publisher in self._unmanaged:
             self._node.destroy_publisher(publisher)
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody subscribes to one of the managed publishers."""
+        return any(publisher.get_subscription_count() for publisher in self._managed)
+
     def _managed_publisher(
         self, kind: type, topic: str, qos: QoSProfile
     ) -> LifecyclePublisher[Any]:

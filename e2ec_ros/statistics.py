@@ -62,8 +62,9 @@ class FrameStatistics:
         self._reported_at = self._published_at = time.monotonic()
 
     def activated(self) -> None:
-        """Notes that contours are expected from now on."""
+        """Notes that images and contours are expected from now on."""
         with self._lock:
+            self._received_at = None
             self._published_at = time.monotonic()
 
     def received(self) -> None:

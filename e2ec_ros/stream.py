@@ -59,6 +59,7 @@ class Stream:
         self._parameters = parameters
         self._camera = camera
         self._mailbox = worker.mailbox()
+        self._wanted = False
         self.input: ImageInput | None = None
         self.statistics = FrameStatistics()
         self.outputs = Outputs(node, model, parameters.value, camera)
@@ -73,11 +74,16 @@ class Stream:
         )
 
     def activate(self) -> None:
-        """Subscribes to the images and lets them through from now on."""
-        self.statistics.activated()
+        """Subscribes to the images, with `lazy` when somebody listens, and lets them through."""
+        self._wanted = False
         self._mailbox.open(self.pipeline.process, self._on_error)
         self.input = ImageInput(
-            self._node, self._camera, self._offer, self._is_busy, self._parameters.value
+            self._node,
+            self._camera,
+            self._offer,
+            self._is_wanted,
+            self._is_busy,
+            self._parameters.value,
         )
         self._node.get_logger().info(f"listening to {self.input.topic}")
 
@@ -101,11 +107,19 @@ class Stream:
             name=f"{self._node.get_name()}: segmentation{of_camera}",
             active=self.input is not None,
             work=self._worker.work_for(self._mailbox),
+            wanted=self._wanted,
         )
 
     def _offer(self, frame: Frame) -> None:
         self.statistics.received()
         self._mailbox.offer(frame)
+
+    def _is_wanted(self) -> bool:
+        wanted = not self._parameters.value.lazy or self.outputs.heard
+        if wanted and not self._wanted:
+            self.statistics.activated()
+        self._wanted = wanted
+        return wanted
 
     def _is_busy(self) -> bool:
         return self._worker.work_for(self._mailbox) is not None

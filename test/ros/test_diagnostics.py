@@ -81,6 +81,11 @@ def test_an_inactive_node_owes_nothing_but_may_hang() -> None:
     )
 
 
+def test_a_node_that_nobody_listens_to_owes_nothing() -> None:
+    report = StatisticsReport(totals=NONE, recent=NONE, since_published=100.0)
+    assert judge(report, active=True, work=None, wanted=False) == (OK, "nobody listens")
+
+
 def test_a_report_holds_what_came_since_the_last_one() -> None:
     statistics = FrameStatistics()
     statistics.received()

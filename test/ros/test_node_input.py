@@ -199,6 +199,7 @@ def test_a_busy_node_does_not_complain_of_silence(
         bench.node,
         "",
         lambda frame: None,
+        lambda: True,
         lambda: busy,
         NodeParameters(),
     )
