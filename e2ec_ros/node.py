@@ -17,8 +17,8 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rclpy.task import Future as RosFuture
 
+from e2ec_ros.background import BackgroundConfigure, finished
 from e2ec_ros.declare import DeclaredParameters
 from e2ec_ros.engine import Engine
 from e2ec_ros.image_input import Frame
@@ -49,7 +49,7 @@ class SegmentationNode(LifecycleNode):
     Attributes:
         declared: the parameters.
         engine: the loaded model; None while the node is unconfigured.
-        loading: whether configure loads the model now.
+        loading: whether configure is under way.
     """
 
     def __init__(self, parameter_overrides: list[Parameter[Any]] | None = None) -> None:
@@ -71,11 +71,14 @@ class SegmentationNode(LifecycleNode):
             qos_profile=QoSProfile(depth=SEGMENT_QUEUE),
             callback_group=ReentrantCallbackGroup(),
         )
+        self._background = BackgroundConfigure(self)
+        if self.declared.value.autostart:
+            self._background.bring_up()
 
     def close(self, timeout: float) -> bool:
-        """Ends the inference thread; returns whether it ended in time."""
-        worker, self._worker = self._worker, None
-        return worker is None or worker.stop(timeout)
+        """Ends the node's threads; returns whether the inference thread ended in time."""
+        self._background.close()
+        return self._stop_worker(timeout)
 
     def destroy_node(self) -> None:
         """Destroys the node at once, even while a thread still has references to it.
@@ -89,21 +92,23 @@ class SegmentationNode(LifecycleNode):
 
     @transition(undo="_release")
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Loads and warms up the model, makes publishers and services."""
+        """Loads and warms up the model, makes the publishers. Runs beside the executor."""
+        self.loading = True
         self.declared.require_possible()
         parameters = self.declared.value
         trackers = {camera: make_tracker(parameters) for camera in parameters.camera_names}
         self._worker = InferenceWorker()
-        self.loading = True
         predictor = self._on_worker(lambda: load_predictor(parameters))
-        self.loading = False
         model = describe_model(predictor, parameters.precision)
         self.engine = Engine(self, self._worker, predictor, trackers, model, self.declared)
+        self.engine.require_known_classes(self.declared.value)  # they may change meanwhile
         self.get_logger().info(
             f"loaded {model.name} ({len(model.class_names)} classes, "
             f"{model.vertices} vertices) on {model.device}"
         )
-        return super().on_configure(state)
+        result = super().on_configure(state)
+        self.loading = False
+        return result
 
     @transition(undo="_back_to_inactive")
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -154,16 +159,7 @@ class SegmentationNode(LifecycleNode):
         except ValueError as error:
             response.message = str(error)
             return response
-        executor = self.executor
-        assert executor is not None
-        done: RosFuture[None] = RosFuture(executor=executor)
-
-        def wake(_: object) -> None:
-            done.set_result(None)
-            executor.wake()  # a result alone does not end its wait
-
-        work.add_done_callback(wake)
-        await done
+        await finished(work, self)
         try:
             response.result = work.result()
             response.success = True
@@ -184,6 +180,10 @@ class SegmentationNode(LifecycleNode):
                 raise KeyboardInterrupt
         return work.result()
 
+    def _stop_worker(self, timeout: float) -> bool:
+        worker, self._worker = self._worker, None
+        return worker is None or worker.stop(timeout)
+
     def _stop_input(self) -> None:
         if self.engine is not None and not self.engine.deactivate(JOIN_TIMEOUT):
             self.get_logger().warning(f"the image in work takes longer than {JOIN_TIMEOUT:g} s")
@@ -197,7 +197,7 @@ class SegmentationNode(LifecycleNode):
     def _release(self) -> None:
         self.loading = False
         self._stop_input()
-        if not self.close(JOIN_TIMEOUT):
+        if not self._stop_worker(JOIN_TIMEOUT):
             self.get_logger().warning(f"the inference thread did not end in {JOIN_TIMEOUT:g} s")
         if self.engine is not None:
             self.engine.destroy()
@@ -205,9 +205,9 @@ class SegmentationNode(LifecycleNode):
         free_memory()
 
     def _allowed_changes(self) -> Change:
-        if self.engine is None:
-            return "unconfigured"
-        return "live" if self.engine.active else "inactive"
+        if self.engine is not None and self.engine.active:
+            return "live"
+        return "inactive" if self.engine is not None or self.loading else "unconfigured"
 
     def _require_known_classes(self, parameters: NodeParameters) -> None:
         if self.engine is not None:

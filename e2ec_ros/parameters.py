@@ -34,6 +34,13 @@ def check_cameras(value: Value) -> None:
 class NodeParameters:
     """Parameters of the segmentation node, one immutable snapshot."""
 
+    autostart: bool = parameter(
+        "autostart",
+        False,
+        "Configure and activate at the start; else a lifecycle manager does.",
+        change="start",
+        reason="it matters only at the start",
+    )
     weights: str = parameter(
         "weights",
         "",
@@ -262,7 +269,8 @@ class CameraParameters:
     frame_id: str = parameter(
         "frame_id",
         "",
-        "frame_id of the images; empty for the bag's own, else camera_optical_frame.",
+        "frame_id of the images; empty for the bag's own, else camera_optical_frame, or "
+        "front_optical_frame in the namespace front.",
     )
     intrinsics: tuple[float, ...] = parameter(
         "intrinsics",

@@ -7,13 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 
 from e2ec_ros.msg import ModelInfo
 from e2ec_ros.qos import latched
+from e2ec_ros.srv import SegmentImage
 
 if TYPE_CHECKING:
+    from e2ec_core.inference.predictor import Predictor
     from e2ec_ros.node import SegmentationNode
+    from e2ec_ros.parameters import NodeParameters
     from ros_bench import Bench
 
     MakeNode = Callable[..., SegmentationNode]
@@ -147,3 +153,58 @@ def test_the_model_info_is_latched_and_diagnostics_say_what_runs(
     status = diagnostics[-1].status[0]
     assert status.message == "no images"
     assert {value.key: value.value for value in status.values}["model"] == "e2ec_lite"
+
+
+def test_services_answer_while_configure_loads_the_model(
+    bench: Bench, make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import e2ec_ros.node
+
+    loads, gate = threading.Event(), threading.Event()
+    load = e2ec_ros.node.load_predictor
+
+    def held(parameters: NodeParameters) -> Predictor:
+        loads.set()
+        gate.wait(60.0)
+        return load(parameters)
+
+    monkeypatch.setattr("e2ec_ros.node.load_predictor", held)
+    make_node()
+    client = bench.node.create_client(ChangeState, "/e2ec/change_state")
+    assert client.wait_for_service(20.0)
+    transition = Transition(id=Transition.TRANSITION_CONFIGURE)
+    answers = [client.call_async(ChangeState.Request(transition=transition)) for _ in range(2)]
+    assert loads.wait(20.0)
+    assert bench.state() == "configuring"
+    reply = bench.call(SegmentImage, "/e2ec/segment", SegmentImage.Request())
+    assert reply.message == "no model is loaded; configure the node first"
+    assert "deactivate and clean up" in bench.set("tracks", True)
+    assert bench.set("score_threshold", 0.5) == ""
+    assert bench.set("input.qos", "reliable") == ""
+    assert bench.set("classes", ["no such thing"]) == ""  # the model is not there to ask
+    gate.set()
+    bench.wait(lambda: all(answer.done() for answer in answers))
+    assert [answer.result().success for answer in answers] == [False, False]
+    assert bench.state() == "unconfigured"
+    assert bench.set("classes", ["car"]) == ""
+    assert bench.transition("configure")
+    assert bench.transition("activate")
+
+
+def test_with_autostart_the_node_is_active_by_itself(bench: Bench, make_node: MakeNode) -> None:
+    make_node(autostart=True)
+    bench.wait(lambda: bench.state() == "active")
+    assert "restart the node" in bench.set("autostart", False)
+    for label in ("deactivate", "activate", "deactivate", "cleanup"):
+        assert bench.transition(label)
+    assert bench.state() == "unconfigured"  # and stays so
+
+
+def test_an_autostart_that_fails_leaves_the_node_to_be_mended(
+    bench: Bench, make_node: MakeNode, console: Console
+) -> None:
+    make_node(autostart=True, weights="/nowhere.onnx")
+    bench.wait(lambda: any("configure failed" in line for line in console()))
+    assert bench.state() == "unconfigured"
+    assert bench.set("weights", "") == ""
+    assert bench.transition("configure")
