@@ -2,6 +2,7 @@
 
 ros2 launch e2ec_ros e2ec.launch.py image:=/camera/image_raw rviz:=true
 ros2 launch e2ec_ros e2ec.launch.py input:=drive.mp4
+ros2 launch e2ec_ros e2ec.launch.py cameras:=front,left params:=gpu
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import Action, LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
-from launch.event_handlers import OnProcessStart
-from launch.events import matches_action
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
-from lifecycle_msgs.msg import Transition
 
 SHARE = Path(__file__).resolve().parent.parent
 BOOLEAN = ["true", "false"]
+PRESETS = sorted(file.stem for file in (SHARE / "config" / "presets").glob("*.yaml"))
+RESPAWN_DELAY = 2.0  # s
 # Before Kilted, Fast DDS knew its profile variable by another name.
 PROFILE_VARIABLE = (
     "FASTRTPS_DEFAULT_PROFILES_FILE"
@@ -33,22 +38,47 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "image",
         default_value="camera/image",
-        description="Topic of the images, in the namespace unless it begins with /.",
+        description="Topic of the images, in the namespace unless it begins with /; "
+        "of several cameras in the namespace of each.",
+    ),
+    DeclareLaunchArgument(
+        "cameras",
+        default_value="",
+        description="Names of several cameras that share one node and its model: front,left. "
+        "Each is a namespace of images and results. Empty: one camera.",
     ),
     DeclareLaunchArgument(
         "input",
         default_value="",
         description="Played on the image topic in place of a camera: an image, a folder, a video, "
         "a rosbag2, a webcam (/dev/video0), a stream (rtsp://...), or the built-in `synthetic` or "
-        "`photographs`. Empty: a camera publishes.",
+        "`photographs`. For several cameras one for all, or one for each: front.mp4,left.mp4. "
+        "Empty: a camera publishes.",
     ),
     DeclareLaunchArgument(
-        "loop", default_value="false", choices=BOOLEAN, description="Play the input for ever."
+        "loop",
+        default_value="",
+        choices=[*BOOLEAN, ""],
+        description="Play the input for ever. Empty: as in player_params, else false.",
+    ),
+    DeclareLaunchArgument(
+        "lock_step",
+        default_value="false",
+        choices=BOOLEAN,
+        description="Play each image of the input when the contours of the one before are there, "
+        "so that none is dropped.",
+    ),
+    DeclareLaunchArgument(
+        "end_with_input",
+        default_value="false",
+        choices=BOOLEAN,
+        description="End all nodes when the input has ended.",
     ),
     DeclareLaunchArgument(
         "player_params",
         default_value="",
-        description="Parameter file of the node that plays the input: rate, stamps, bag_topic ...",
+        description="Parameter file of the node that plays the input: rate, stamps, bag_topic "
+        "and all others.",
     ),
     DeclareLaunchArgument(
         "weights",
@@ -63,13 +93,20 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "params",
         default_value=str(SHARE / "config" / "e2ec.yaml"),
-        description="Parameter file of the segmentation node.",
+        description="Parameter file of the segmentation node, or the name of one that ships: "
+        + ", ".join(PRESETS),
     ),
     DeclareLaunchArgument(
         "autostart",
         default_value="true",
         choices=BOOLEAN,
         description="Configure and activate the node; false leaves that to a lifecycle manager.",
+    ),
+    DeclareLaunchArgument(
+        "respawn",
+        default_value="false",
+        choices=BOOLEAN,
+        description="Start the segmentation node again if its process ends.",
     ),
     DeclareLaunchArgument(
         "rviz", default_value="false", choices=BOOLEAN, description="Open RViz on the results."
@@ -101,27 +138,57 @@ def generate_launch_description() -> LaunchDescription:
 def start(context: LaunchContext) -> list[Action]:
     """Makes the actions from the values of the arguments; ValueError names an impossible one."""
     values = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
+    if values["params"] in PRESETS:
+        values["params"] = str(SHARE / "config" / "presets" / f"{values['params']}.yaml")
     for name in ("params", "player_params", "dds_profile"):
         if values[name] not in ("", "none") and not Path(values[name]).is_file():
-            raise ValueError(f"{name} is {values[name]!r}, which is no file")
+            also = f" and none of {', '.join(PRESETS)}" if name == "params" else ""
+            raise ValueError(f"{name} is {values[name]!r}, which is no file{also}")
+    cameras = camera_names(values)
+    if cameras and values["image"].startswith("/"):
+        raise ValueError(
+            f"image is {values['image']!r}, but each of the cameras {', '.join(cameras)} needs "
+            "a topic of its own; give a name without / at its beginning"
+        )
     node = segmentation_node(values)
     actions: list[Action] = [node]
-    if values["autostart"] == "true":
-        # The handlers stand before the node, so that none of its events is missed.
-        actions = [*bring_up(node), *actions]
     if values["input"]:
-        actions.append(camera_node(values))
+        inputs = inputs_of(cameras, values["input"])
+        players = [camera_node(values, *pair) for pair in inputs.items() if pair[1]]
+        actions += players
+        if values["end_with_input"] == "true":
+            actions = [*end_with(players), *actions]  # before the processes, to miss no event
     if values["rviz"] == "true":
         actions.append(rviz(values))
     return actions
+
+
+def camera_names(values: dict[str, str]) -> list[str]:
+    """Returns the names of several cameras; none for the only one."""
+    return [name.strip() for name in values["cameras"].split(",") if name.strip()]
+
+
+def inputs_of(cameras: list[str], text: str) -> dict[str, str]:
+    """Returns what is played as each camera: of several separated by commas, or the same as all.
+
+    Raises:
+        ValueError: there are more or fewer than cameras.
+    """
+    inputs = text.split(",") if cameras else [text]
+    if len(inputs) == 1:
+        inputs *= len(cameras) or 1
+    if cameras and len(inputs) != len(cameras):
+        raise ValueError(
+            f"input is {text!r}, which is for {len(inputs)} cameras, and cameras are "
+            f"{', '.join(cameras)}; give one for each, empty for a real one, or one for all"
+        )
+    return dict(zip(cameras or [""], inputs, strict=True))
 
 
 def common(values: dict[str, str]) -> dict[str, object]:
     """Returns the arguments that all nodes of this package share."""
     return {
         "package": "e2ec_ros",
-        "namespace": values["namespace"],
-        "remappings": [("image", values["image"])],
         "additional_env": environment(values),
         "ros_arguments": ["--log-level", values["log_level"]],
         "output": "screen",
@@ -143,31 +210,42 @@ def simulated_time(values: dict[str, str]) -> list[dict[str, object]]:
 
 def segmentation_node(values: dict[str, str]) -> LifecycleNode:
     """Returns the segmentation node; given arguments win over the parameter file."""
-    given = {
+    given: dict[str, object] = {
         name: ParameterValue(values[name], value_type=str)
-        for name in ("weights", "device")
+        for name in ("weights", "device", "cameras")
         if values[name]
     }
+    given["autostart"] = values["autostart"] == "true"
     return LifecycleNode(
         name="e2ec",
         executable="e2ec_node",
-        parameters=[values["params"], *([given] if given else []), *simulated_time(values)],
+        namespace=values["namespace"],
+        remappings=[("image", values["image"])]
+        + [(f"{camera}/image", f"{camera}/{values['image']}") for camera in camera_names(values)],
+        respawn=values["respawn"] == "true",
+        respawn_delay=RESPAWN_DELAY,
+        parameters=[values["params"], given, *simulated_time(values)],
         **common(values),
     )
 
 
-def camera_node(values: dict[str, str]) -> Node:
-    """Returns the node that plays the input; it waits until the segmentation node listens."""
-    parameters = {
-        "source": ParameterValue(values["input"], value_type=str),
-        "loop": values["loop"] == "true",
-        "wait_for_subscriber": True,
-    }
+def camera_node(values: dict[str, str], camera: str, source: str) -> Node:
+    """Returns the node that plays a source as one camera, whose name is empty if it is the only.
+
+    It waits until the segmentation node listens, unless the parameter file says otherwise.
+    """
+    parameters: dict[str, object] = {"source": ParameterValue(source, value_type=str)}
+    if values["loop"]:
+        parameters["loop"] = values["loop"] == "true"
+    if values["lock_step"] == "true":
+        parameters["wait_for_contours"] = "e2ec/contours"  # in the camera's namespace
     file = [values["player_params"]] if values["player_params"] else []
     return Node(
         name="camera",
         executable="camera_node",
-        parameters=[*file, parameters, *simulated_time(values)],
+        namespace="/".join(part for part in (values["namespace"], camera) if part),
+        remappings=[("image", values["image"])],
+        parameters=[{"wait_for_subscriber": True}, *file, parameters, *simulated_time(values)],
         **common(values),
     )
 
@@ -185,7 +263,8 @@ def rviz(values: dict[str, str]) -> Node:
         raise ValueError(
             f"rviz is true, but rviz2 is not installed: apt install ros-{distro}-rviz2"
         ) from error
-    namespace = values["namespace"].strip("/")
+    # Of several cameras the first.
+    namespace = "/".join([values["namespace"].strip("/"), *camera_names(values)[:1]]).strip("/")
     topics = ("overlay/image", "overlay/camera_info", "markers")
     return Node(
         package="rviz2",
@@ -197,28 +276,15 @@ def rviz(values: dict[str, str]) -> Node:
     )
 
 
-def bring_up(node: LifecycleNode) -> list[Action]:
-    """Returns what configures the node once it runs and activates it once it is configured.
+def end_with(players: list[Node]) -> list[Action]:
+    """Returns what ends all nodes once the last of the players has ended."""
+    playing = set(players)
 
-    Works from Humble on, unlike the `autostart` of LifecycleNode.
-    """
-
-    def change(transition: int) -> EmitEvent:
-        matches = matches_action(node)
-        return EmitEvent(
-            event=ChangeState(lifecycle_node_matcher=matches, transition_id=transition)
-        )
+    def on_exit(event: ProcessExited, _: LaunchContext) -> list[Action]:
+        playing.discard(event.action)
+        return [] if playing else [Shutdown(reason="the input has ended")]
 
     return [
-        RegisterEventHandler(
-            OnProcessStart(target_action=node, on_start=[change(Transition.TRANSITION_CONFIGURE)])
-        ),
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=node,
-                start_state="configuring",
-                goal_state="inactive",
-                entities=[change(Transition.TRANSITION_ACTIVATE)],
-            )
-        ),
+        RegisterEventHandler(OnProcessExit(target_action=player, on_exit=on_exit))
+        for player in players
     ]

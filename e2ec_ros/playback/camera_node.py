@@ -40,7 +40,6 @@ from e2ec_ros.qos import latched
 from e2ec_ros.running import run_node
 
 PUBLISHED = "images published:"  # begins the line with the count, for those who start a camera
-DEFAULT_FRAME_ID = "camera_optical_frame"
 ANSWER_CHECK_PERIOD = 0.1  # s; an answer itself brings the next image at once
 LIVE_PERIOD = 0.01  # s between looks for a new image of a live camera
 WAIT_PERIOD = 0.1  # s between looks for a signal while a slow source gives nothing
@@ -95,6 +94,8 @@ class CameraNode(Node):
         self._declared = DeclaredParameters(self, CameraParameters, lambda: "live")
         self._declared.require_possible()
         parameters = self._declared.value
+        camera = self.get_namespace().rpartition("/")[2] or "camera"
+        self._default_frame = f"{camera}_optical_frame"
         self._source = open_source(
             parameters.source,
             bag_topic=parameters.bag_topic,
@@ -227,7 +228,7 @@ class CameraNode(Node):
         parameters = self._declared.value
         header = Header(
             stamp=self._stamp(image, original=parameters.stamps == "original"),
-            frame_id=parameters.frame_id or image.frame_id or DEFAULT_FRAME_ID,
+            frame_id=parameters.frame_id or image.frame_id or self._default_frame,
         )
         # CameraInfo first: the image's reader then knows its camera.
         calibration = self._calibration(image, parameters.intrinsics)

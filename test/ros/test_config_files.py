@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
+
+from e2ec_ros.parameter_specs import specs
+from e2ec_ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
     from e2ec_ros.node import SegmentationNode
@@ -35,6 +39,24 @@ def test_rviz_shows_topics_that_the_node_publishes(
     bench.wait(lambda: shown <= published(), 20)
     # RViz's Camera takes the calibration from the topic beside the image.
     assert "/e2ec/overlay/camera_info" in published()
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "jetson"])
+def test_presets_hold_values_that_the_node_takes(
+    repo_dir: Path, make_node: Callable[..., SegmentationNode], name: str
+) -> None:
+    content = yaml.safe_load((repo_dir / f"config/presets/{name}.yaml").read_text())
+    flat = {}
+    for key, value in content["/**"]["ros__parameters"].items():
+        flat |= (
+            {f"{key}.{k}": v for k, v in value.items()}
+            if isinstance(value, dict)
+            else {key: value}
+        )
+    node = make_node(**flat)
+    node.declared.require_possible()
+    known = {spec.name: field for field, spec in specs(NodeParameters).items()}
+    assert {key: getattr(node.declared.value, known[key]) for key in flat} == flat
 
 
 def test_rviz_subscribes_to_images_so_that_any_publisher_serves(repo_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""The launch file, run by the real launch system with the real node.
+"""The launch files, run by the real launch system with the real node.
 
 PyPI has no `launch`, so these tests need a ROS installation (or a workspace with launch_ros).
 """
@@ -55,10 +55,7 @@ class Launched:
         self.node = Node("observer", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.contours: list[InstanceContourArray] = []
-        self.node.create_subscription(
-            InstanceContourArray, "/e2ec/contours", self.contours.append, 10
-        )
+        self.contours = self.listen("/e2ec/contours")
         given = [f"{name}:={value}" for name, value in arguments.items()]
         environment = os.environ | {
             "ROS_DOMAIN_ID": str(DOMAIN),
@@ -72,6 +69,12 @@ class Launched:
                 stderr=stream,
                 env=environment,
             )
+
+    def listen(self, topic: str) -> list[InstanceContourArray]:
+        """Returns the list that grows with every message of contours."""
+        heard: list[InstanceContourArray] = []
+        self.node.create_subscription(InstanceContourArray, topic, heard.append, 100)
+        return heard
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = TIMEOUT) -> bool:
         """Spins until the condition holds; returns whether it came to hold in time."""
@@ -118,11 +121,11 @@ class Launched:
 
 @pytest.fixture
 def launch_e2ec(repo_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Launched]]:
-    """A function that launches e2ec.launch.py with the given launch arguments."""
+    """A function that launches a file of launch/ with the given launch arguments."""
     running: list[Launched] = []
 
-    def launch(**arguments: str) -> Launched:
-        launched = Launched(repo_dir / "launch/e2ec.launch.py", tmp_path / "launch.log", arguments)
+    def launch(file: str = "e2ec.launch.py", **arguments: str) -> Launched:
+        launched = Launched(repo_dir / "launch" / file, tmp_path / "launch.log", arguments)
         running.append(launched)
         return launched
 
@@ -172,7 +175,7 @@ def test_arguments_win_over_the_parameter_file(
     assert device.string_value == "cpu"
     assert weights.string_value == "1234"  # stays a text
     assert launched.wait_for(lambda: "1234" in launched.log.read_text()), "no word of the failure"
-    assert launched.state() == "unconfigured"
+    assert launched.wait_for(lambda: launched.state() == "unconfigured")
 
 
 def test_namespace_and_parameter_file_reach_the_player(
@@ -199,4 +202,82 @@ def test_a_missing_rviz_is_named_in_one_line(launch_e2ec: Callable[..., Launched
     assert launched.process.wait(TIMEOUT) != 0
     said = launched.stop()
     assert "rviz2 is not installed: apt install ros-" in said
+    assert "Traceback" not in said
+
+
+def test_in_lock_step_no_image_is_dropped_and_everything_ends_with_the_input(
+    launch_e2ec: Callable[..., Launched],
+) -> None:
+    launched = launch_e2ec(
+        input="photographs", lock_step="true", end_with_input="true", params="cpu"
+    )
+    end = time.monotonic() + TIMEOUT
+    while launched.process.poll() is None and time.monotonic() < end:
+        launched.executor.spin_once(timeout_sec=0.1)
+    output = launched.stop()
+    assert launched.process.returncode == 0, output
+    assert len(launched.contours) == 4, output
+    assert not any(message.timing.dropped for message in launched.contours)
+    assert output.count("process has finished cleanly") == 2, output
+
+
+def test_three_cameras_share_one_node(launch_e2ec: Callable[..., Launched]) -> None:
+    launched = launch_e2ec("three_cameras.launch.py", rear="photographs", device="cpu")
+    heard = {c: launched.listen(f"/{c}/e2ec/contours") for c in ("front", "left", "rear")}
+    assert launched.wait_for(lambda: all(heard.values())), launched.log.read_text()
+    for camera, messages in heard.items():
+        assert messages[0].header.frame_id == f"{camera}_optical_frame"
+    assert heard["front"][0].width == heard["left"][0].width != heard["rear"][0].width
+    assert launched.state() == "active"
+    assert launched.node.get_node_names().count("e2ec") == 1
+    output = launched.stop()
+    assert output.count("process has finished cleanly") == 4, output
+
+
+def test_a_node_that_dies_is_brought_up_again(launch_e2ec: Callable[..., Launched]) -> None:
+    launched = launch_e2ec(
+        input="photographs", loop="true", respawn="true", device="cpu", image="image"
+    )
+    assert launched.wait_for(lambda: bool(launched.contours)), launched.log.read_text()
+    started = [
+        line for line in launched.log.read_text().splitlines() if "started with pid" in line
+    ]
+    (node,) = (line for line in started if "e2ec_node" in line)
+    os.kill(int(node.rpartition("[")[2].rstrip("]")), signal.SIGKILL)
+    launched.contours.clear()
+    time.sleep(1.0)
+    launched.contours.clear()
+    assert launched.wait_for(lambda: bool(launched.contours)), launched.log.read_text()
+    assert launched.state() == "active"
+
+
+def test_a_preset_is_given_by_its_name(launch_e2ec: Callable[..., Launched]) -> None:
+    launched = launch_e2ec(params="jetson", autostart="false")
+    request = GetParameters.Request(names=["precision", "lazy"])
+    reply = launched.call(GetParameters, "/e2ec/get_parameters", request)
+    assert reply.values[0].string_value == "fp16"
+    assert reply.values[1].bool_value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"params": "cpv"}, "params is 'cpv', which is no file and none of cpu, gpu, jetson"),
+        (
+            {"cameras": "front,left", "image": "/camera/image"},
+            "image is '/camera/image', but each of the cameras front, left needs a topic",
+        ),
+        (
+            {"cameras": "front,left", "input": "a.mp4,b.mp4,c.mp4"},
+            "input is 'a.mp4,b.mp4,c.mp4', which is for 3 cameras, and cameras are front, left",
+        ),
+    ],
+)
+def test_impossible_arguments_are_named_in_one_line(
+    launch_e2ec: Callable[..., Launched], arguments: dict[str, str], words: str
+) -> None:
+    launched = launch_e2ec(**arguments)
+    assert launched.process.wait(TIMEOUT) != 0
+    said = launched.stop()
+    assert words in said
     assert "Traceback" not in said
