@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from e2ec_ros.parameter_specs import CHANGE_HELP, Change, ParameterSpec, Value, specs
+from e2ec_ros.qos_overrides import PREFIX
 
 T = TypeVar("T")
 _TOGETHER = "values that exclude each other"
@@ -145,7 +146,7 @@ def _warn_of_unknown(node: Node, names: list[str]) -> None:
     """Logs the parameters that were given to the node but that it does not have."""
     unknown = []
     for name in node._parameter_overrides:  # rclpy has no public way to them
-        if not node.has_parameter(name):
+        if not name.startswith(PREFIX) and not node.has_parameter(name):
             last = name.rpartition(".")[2]
             near = [other for other in names if other.rpartition(".")[2] == last]
             near = near or get_close_matches(name, names, n=1)

@@ -17,6 +17,7 @@ from e2ec_ros.image_input import Frame
 from e2ec_ros.messages import ModelDescription
 from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.parameters import NodeParameters
+from e2ec_ros.qos_overrides import warn_of_unused_overrides
 from e2ec_ros.srv import SegmentImage
 from e2ec_ros.stream import Stream
 from e2ec_ros.worker import InferenceWorker
@@ -62,6 +63,11 @@ class Engine:
             Stream(node, worker, predictor, tracker, model, parameters, camera)
             for camera, tracker in trackers.items()
         ]
+        warn_of_unused_overrides(
+            node,
+            publishers=[topic for stream in self.streams for topic in stream.outputs.topics],
+            subscriptions=[topic for stream in self.streams for topic in stream.image_topics],
+        )
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._timer = node.create_timer(
             PERIOD, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME)

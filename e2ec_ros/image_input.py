@@ -21,6 +21,7 @@ from e2ec_ros.qos import (
     newest_only,
     of_transport,
 )
+from e2ec_ros.qos_overrides import overriding
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -50,6 +51,12 @@ class Frame:
 def image_topic(camera: str) -> str:
     """The topic of a camera's images before remapping; `camera` is empty for the only one."""
     return f"{camera}/image" if camera else "image"
+
+
+def image_topics(node: Node, camera: str) -> dict[str, str]:
+    """The full names of a camera's image topics by `image_transport`."""
+    base = node.resolve_topic_name(image_topic(camera))
+    return {"raw": base, "compressed": node.resolve_topic_name(f"{base}/compressed")}
 
 
 class ImageInput:
@@ -86,15 +93,12 @@ class ImageInput:
         self._is_wanted = is_wanted
         self._is_busy = is_busy
         self._setting = parameters.input_qos
-        base = node.resolve_topic_name(image_topic(camera))
-        self._topics = {
-            "raw": base,
-            "compressed": node.resolve_topic_name(f"{base}/compressed"),
-        }
+        self._topics = image_topics(node, camera)
         self._transport = parameters.image_transport
         self.topic = self._topics[self._transport]
         self._subscription: Subscription[Any] | None = None
         self._qos: QoSProfile | None = None
+        self._chosen: QoSReliabilityPolicy | None = None  # before an override
         self.camera_info: CameraInfo | None = None
         self._heard_at = time.monotonic()
         self._reason = ""  # of the silence that was warned of
@@ -103,7 +107,7 @@ class ImageInput:
             info_topic = f"{camera}/{info_topic}"
         self._info_subscription = node.create_subscription(
             CameraInfo,
-            info_topic or f"{base.rsplit('/', 1)[0]}/camera_info",
+            info_topic or f"{self._topics['raw'].rsplit('/', 1)[0]}/camera_info",
             self._on_camera_info,
             newest_only(QoSReliabilityPolicy.BEST_EFFORT),
         )
@@ -137,9 +141,7 @@ class ImageInput:
             return
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         wanted = choose_input(self._setting, of_transport(self._transport, publishers))
-        if wanted is not None and (
-            self._qos is None or wanted.reliability != self._qos.reliability
-        ):
+        if wanted is not None and (self._qos is None or wanted.reliability != self._chosen):
             self._subscribe(wanted)
         if self._is_busy():  # a camera may wait for the contours of the image in work
             self._heard_at = time.monotonic()
@@ -169,7 +171,7 @@ class ImageInput:
 
     def _subscribe(self, qos: QoSProfile) -> None:
         self._unsubscribe()
-        self._qos = qos
+        self._qos, self._chosen = qos, qos.reliability
         try:
             self._subscription = self._node.create_subscription(
                 TYPES[self._transport],
@@ -177,6 +179,7 @@ class ImageInput:
                 self._on_message,
                 qos,
                 event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
+                qos_overriding_options=overriding(self._node, self.topic, "subscription"),
             )
         except RuntimeError:
             # The topic has another type in this process, which DDS does not allow. The warning
@@ -185,6 +188,7 @@ class ImageInput:
 
     def _on_incompatible(self, event: object) -> None:
         policy = QoSPolicyKind(getattr(event, "last_policy_kind", 0))
-        if self._qos is None or (self._setting == "auto" and policy == QoSPolicyKind.RELIABILITY):
+        followed = self._setting == "auto" and policy == QoSPolicyKind.RELIABILITY
+        if self._qos is None or (followed and self._qos.reliability == self._chosen):
             return  # the next look at the publishers mends it
         self._node.get_logger().warning(describe_incompatible(self.topic, policy, self._qos))

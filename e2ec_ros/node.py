@@ -25,6 +25,7 @@ from e2ec_ros.image_input import Frame
 from e2ec_ros.model import describe_model, free_memory, load_predictor
 from e2ec_ros.parameter_specs import Change
 from e2ec_ros.parameters import NodeParameters
+from e2ec_ros.qos_overrides import require_possible_overrides
 from e2ec_ros.running import run_node
 from e2ec_ros.srv import SegmentImage
 from e2ec_ros.tracks import make_tracker
@@ -95,6 +96,7 @@ class SegmentationNode(LifecycleNode):
         """Loads and warms up the model, makes the publishers. Runs beside the executor."""
         self.loading = True
         self.declared.require_possible()
+        require_possible_overrides(self)
         parameters = self.declared.value
         trackers = {camera: make_tracker(parameters) for camera in parameters.camera_names}
         self._worker = InferenceWorker()

@@ -74,6 +74,11 @@ class Outputs(Publishers):
         self.lazy = LazyOutputs(node, model, parameters, camera)
 
     @property
+    def topics(self) -> list[str]:
+        """The full names of the topics."""
+        return super().topics + self.lazy.topics
+
+    @property
     def heard(self) -> bool:
         """Whether anybody wants a result."""
         return super().heard or self.lazy.heard

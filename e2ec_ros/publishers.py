@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
+
+from e2ec_ros.qos_overrides import overriding
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecyclePublisher
@@ -37,6 +40,11 @@ class Publishers:
             self._node.destroy_publisher(publisher)
 
     @property
+    def topics(self) -> list[str]:
+        """The full names of the managed publishers' topics."""
+        return [publisher.topic_name for publisher in self._managed]
+
+    @property
     def heard(self) -> bool:
         """Whether anybody subscribes to one of the managed publishers."""
         return any(publisher.get_subscription_count() for publisher in self._managed)
@@ -44,8 +52,12 @@ class Publishers:
     def _managed_publisher(
         self, kind: type, topic: str, qos: QoSProfile
     ) -> LifecyclePublisher[Any]:
+        full = self._topic(topic)
         publisher: LifecyclePublisher[Any] = self._node.create_lifecycle_publisher(
-            kind, self._topic(topic), qos
+            kind,
+            full,
+            copy(qos),  # overriding writes into it
+            qos_overriding_options=overriding(self._node, full, "publisher"),
         )
         self._managed.append(publisher)
         return publisher

@@ -17,7 +17,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 MESSAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _FIXES = {
-    QoSPolicyKind.RELIABILITY: "set input.qos to auto",
+    QoSPolicyKind.RELIABILITY: "set input.qos to auto, and no qos_overrides of it",
     QoSPolicyKind.DURABILITY: "make the publisher's durability volatile or transient local",
     QoSPolicyKind.DEADLINE: "take the deadline off the publisher",
     QoSPolicyKind.LIVELINESS: "make the publisher's liveliness automatic",

@@ -9,7 +9,7 @@ from rclpy.lifecycle import LifecycleNode
 
 from e2ec_ros.declare import DeclaredParameters
 from e2ec_ros.diagnostics import diagnostic_status
-from e2ec_ros.image_input import Frame, ImageInput
+from e2ec_ros.image_input import Frame, ImageInput, image_topics
 from e2ec_ros.messages import ModelDescription
 from e2ec_ros.outputs import Outputs
 from e2ec_ros.parameters import NodeParameters
@@ -72,6 +72,11 @@ class Stream:
             lambda: parameters.value,
             node.get_clock(),
         )
+
+    @property
+    def image_topics(self) -> list[str]:
+        """The full names of the topics that images may come on, by `image_transport`."""
+        return list(image_topics(self._node, self._camera).values())
 
     def activate(self) -> None:
         """Subscribes to the images, with `lazy` when somebody listens, and lets them through."""
