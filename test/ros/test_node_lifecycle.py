@@ -203,8 +203,8 @@ def test_with_autostart_the_node_is_active_by_itself(bench: Bench, make_node: Ma
 def test_an_autostart_that_fails_leaves_the_node_to_be_mended(
     bench: Bench, make_node: MakeNode, console: Console
 ) -> None:
-    make_node(autostart=True, weights="/nowhere.onnx")
+    make_node(autostart=True, weights="/nowhere.safetensors")
     bench.wait(lambda: any("configure failed" in line for line in console()))
-    assert bench.state() == "unconfigured"
+    bench.wait(lambda: bench.state() == "unconfigured")
     assert bench.set("weights", "") == ""
     assert bench.transition("configure")
