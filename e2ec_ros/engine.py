@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from e2ec_ros.declare import DeclaredParameters
 from e2ec_ros.diagnostics import PERIOD
 from e2ec_ros.image_input import Frame
+from e2ec_ros.manager_bond import ManagerBond
 from e2ec_ros.messages import ModelDescription
 from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.parameters import NodeParameters
@@ -59,6 +60,8 @@ class Engine:
         self.worker = worker
         self.predictor = predictor
         self._model = model
+        self._parameters = parameters
+        self._bond: ManagerBond | None = None
         self.streams = [
             Stream(node, worker, predictor, tracker, model, parameters, camera)
             for camera, tracker in trackers.items()
@@ -74,9 +77,15 @@ class Engine:
         )
 
     def activate(self) -> None:
-        """Subscribes to the images."""
+        """Subscribes to the images.
+
+        Raises:
+            ValueError: a bond is asked for and cannot be made.
+        """
         for stream in self.streams:
             stream.activate()
+        if self._parameters.value.bond:
+            self._bond = ManagerBond(self._node)
 
     @property
     def active(self) -> bool:
@@ -89,6 +98,9 @@ class Engine:
         Returns:
             whether the thread came to rest.
         """
+        if self._bond is not None:
+            self._bond.end()
+            self._bond = None
         for stream in self.streams:
             stream.deactivate()
         return self.worker.wait_until_idle(timeout)

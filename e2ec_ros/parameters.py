@@ -41,6 +41,13 @@ class NodeParameters:
         change="start",
         reason="it matters only at the start",
     )
+    bond: bool = parameter(
+        "bond",
+        False,
+        "Keep a bond with Nav2's lifecycle manager while active. Needs the package bond.",
+        change="inactive",
+        reason="the bond is made in activate",
+    )
     weights: str = parameter(
         "weights",
         "",
