@@ -18,7 +18,7 @@ MESSAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _FIXES = {
     QoSPolicyKind.RELIABILITY: "set input.qos to auto, and no qos_overrides of it",
-    QoSPolicyKind.DURABILITY: "make the publisher's durability volatile or transient local",
+    QoSPolicyKind.DURABILITY: "take the durability out of qos_overrides",
     QoSPolicyKind.DEADLINE: "take the deadline off the publisher",
     QoSPolicyKind.LIVELINESS: "make the publisher's liveliness automatic",
 }

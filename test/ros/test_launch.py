@@ -234,6 +234,25 @@ def test_three_cameras_share_one_node(launch_e2ec: Callable[..., Launched]) -> N
     assert output.count("process has finished cleanly") == 4, output
 
 
+def test_each_of_three_cameras_gets_every_image_in_lock_step(
+    launch_e2ec: Callable[..., Launched],
+) -> None:
+    sources = dict.fromkeys(("front", "left", "rear"), "photographs")
+    launched = launch_e2ec(
+        "three_cameras.launch.py", lock_step="true", end_with_input="true", params="cpu", **sources
+    )
+    heard = {camera: launched.listen(f"/{camera}/e2ec/contours") for camera in sources}
+    end = time.monotonic() + TIMEOUT
+    while launched.process.poll() is None and time.monotonic() < end:
+        launched.executor.spin_once(timeout_sec=0.1)
+    output = launched.stop()
+    assert {camera: len(messages) for camera, messages in heard.items()} == dict.fromkeys(
+        sources, 4
+    ), output
+    assert not any(m.timing.dropped for messages in heard.values() for m in messages)
+    assert launched.process.returncode == 0, output
+
+
 def test_a_node_that_dies_is_brought_up_again(launch_e2ec: Callable[..., Launched]) -> None:
     launched = launch_e2ec(
         input="photographs", loop="true", respawn="true", device="cpu", image="image"

@@ -104,11 +104,18 @@ def test_overrides_that_fit_no_topic_are_named(
     assert all("this node has no subscription there, but on /image, " in w for w in warned)
 
 
-def test_an_override_that_shuts_the_camera_out_is_reported(
-    bench: Bench, make_node: MakeNode, console: Console
+@pytest.mark.parametrize(
+    ("policy", "value", "fix"),
+    [
+        ("reliability", "reliable", "set input.qos to auto, and no qos_overrides of it"),
+        ("durability", "transient_local", "take the durability out of qos_overrides"),
+    ],
+)
+def test_an_override_that_shuts_the_camera_out_is_reported_with_the_fix(
+    bench: Bench, make_node: MakeNode, console: Console, policy: str, value: str, fix: str
 ) -> None:
-    make_node(**{"qos_overrides./image.subscription.reliability": "reliable"})
+    make_node(**{f"qos_overrides./image.subscription.{policy}": value})
     assert bench.transition("configure")
     assert bench.transition("activate")
     bench.node.create_publisher(Image, "/image", newest_only(BEST_EFFORT))
-    bench.wait(lambda: any("no qos_overrides of it" in line for line in console()), 20)
+    bench.wait(lambda: any(fix in line for line in console()), 20)
