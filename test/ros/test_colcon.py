@@ -85,7 +85,13 @@ def test_builds_and_runs(colcon: str, workspace: Path, options: list[str]) -> No
     )
     assert build.returncode == 0, build.stderr
     install = workspace / "install/e2ec_ros"
-    for name in ("launch/e2ec.launch.py", "config/e2ec.yaml", "package.xml"):
+    for name in (
+        "launch/e2ec.launch.py",
+        "launch/three_cameras.launch.py",
+        "config/e2ec.yaml",
+        "config/presets/cpu.yaml",
+        "package.xml",
+    ):
         assert (install / "share/e2ec_ros" / name).is_file()
 
     program = (
