@@ -230,8 +230,6 @@ def test_three_cameras_share_one_node(launch_e2ec: Callable[..., Launched]) -> N
     assert heard["front"][0].width == heard["left"][0].width != heard["rear"][0].width
     assert launched.state() == "active"
     assert launched.node.get_node_names().count("e2ec") == 1
-    output = launched.stop()
-    assert output.count("process has finished cleanly") == 4, output
 
 
 def test_each_of_three_cameras_gets_every_image_in_lock_step(
