@@ -116,8 +116,7 @@ def batch_losses(
         train_detector: False runs the detector without gradient and leaves out its losses.
         counts: of the step that this batch is a part of; the parts' terms add up to the step's.
     """
-    with torch.set_grad_enabled(train_detector and torch.is_grad_enabled()):
-        features = model.detect(batch.image)
+    features = model.detect(batch.image, learn=train_detector)
     parts = model.component_head is not None
     seeds = model.encode_regions(features, plant_training_seeds(features, batch, parts=parts))
     stages = model.grow(features, seeds, clip=False)

@@ -10,7 +10,8 @@ from e2ec_core.config import DeformationKind, ModelConfig
 from e2ec_core.model.component_detection import ComponentHead
 from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.lite.detector import LAYOUT, NanoDetPlus
-from e2ec_core.model.lite.region import FeatureNorm, RegionEncoder
+from e2ec_core.model.lite.maps import StageMaps
+from e2ec_core.model.lite.region import RegionEncoder
 from e2ec_core.model.lite.stages import LiteDeformation, LiteEvolution, LiteInitial
 from e2ec_core.model.peaks import HEATMAP_BIAS
 from e2ec_core.model.published.deformation import GlobalDeformation, PaperDeformation
@@ -37,9 +38,10 @@ def build_model(config: ModelConfig) -> E2EC:
 def _build_lite(config: ModelConfig) -> E2EC:
     """NanoDet-Plus with box-relative contour stages, for CPUs and small boards."""
     shape, code, vertices = 32, 256, config.contour_vertices
+    maps = LAYOUT.with_detail()
 
     def evolution(reach: float) -> LiteEvolution:
-        return LiteEvolution(LAYOUT, shape, code, reach=reach)
+        return LiteEvolution(maps, shape, code, reach=reach)
 
     detector = NanoDetPlus(len(config.class_names))
     for name, layer in detector.named_modules():
@@ -47,10 +49,10 @@ def _build_lite(config: ModelConfig) -> E2EC:
             _start_low(layer)
     return E2EC(
         detector=detector,
-        adapter=FeatureNorm(LAYOUT),
-        region=RegionEncoder(LAYOUT, channels=shape, code=code),
+        adapter=StageMaps(LAYOUT),
+        region=RegionEncoder(maps, channels=shape, code=code),
         initial=(
-            LiteInitial(LAYOUT, code, vertices)
+            LiteInitial(maps, code, vertices)
             if config.initial == "learned"
             else OctagonInitial(evolution(0.32), vertices)
         ),

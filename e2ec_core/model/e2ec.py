@@ -86,11 +86,12 @@ class E2EC(nn.Module):
         self.evolutions = nn.ModuleList(evolutions)
         self.clip = clip
 
-    def detect(self, images: Tensor) -> Features:
+    def detect(self, images: Tensor, *, learn: bool = True) -> Features:
         """Run the dense part.
 
         Args:
             images: [B, 3, H, W] float RGB, 0..255; H and W multiples of 32.
+            learn: whether gradients, where they are taken at all, reach the detector.
 
         Raises:
             ValueError: if the size is no multiple of 32.
@@ -98,7 +99,8 @@ class E2EC(nn.Module):
         height, width = images.shape[-2:]
         if height % 32 or width % 32:
             raise ValueError(f"image is {height}x{width} px; pad it to multiples of 32")
-        features: Features = self.detector(images)
+        with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
+            features: Features = self.detector(images)
         return features if self.adapter is None else self.adapter(features)
 
     def propose(self, features: Features, max_instances: int) -> Proposals:

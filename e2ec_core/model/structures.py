@@ -42,7 +42,8 @@ class Features(NamedTuple):
         heatmap: [B, C, H/4, W/4] logits of instance centres, one channel per class; None if the
             detector gives candidates.
         candidates: boxes to choose from, if the detector gives them.
-        fine: [B, F2, H/2, W/2] a finer map for contours, if the detector has one.
+        fine: a finer map for contours, if there is one: the detector's [B, F2, H/2, W/2], from the
+            adapter on [B, F2, H/4, W/4].
         pyramid: maps of the backbone, finest first, if contours read them.
         box_sides: [B, 4, H/4, W/4] distances in input px from a centre to the left, top, right
             and bottom of its box, if the detector has a heatmap and a box head.
@@ -68,8 +69,7 @@ class Features(NamedTuple):
         """Rows and columns of the cells of stride 4."""
         if self.heatmap is not None:
             return self.heatmap.shape[-2], self.heatmap.shape[-1]
-        assert self.fine is not None
-        return self.fine.shape[-2] // 2, self.fine.shape[-1] // 2
+        return self.feature.shape[-2] * 2, self.feature.shape[-1] * 2
 
     @property
     def has_boxes(self) -> bool:

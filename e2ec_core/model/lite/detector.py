@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2ec_core.model.lite.region import DetectorLayout
+from e2ec_core.model.lite.maps import MapsLayout
 from e2ec_core.model.lite.shufflenet import (
     STAGES,
     STEM_CHANNELS,
@@ -31,7 +31,7 @@ BINS = 8
 LEVELS = (8, 16, 32, 64)
 """Strides of the maps that boxes are found on, input px."""
 
-LAYOUT = DetectorLayout(
+LAYOUT = MapsLayout(
     feature=MapLayout(channels=WIDTH, stride=8, shift=1 / 16),
     fine=MapLayout(channels=STEM_CHANNELS, stride=2, shift=1 / 4),
     pyramid=(

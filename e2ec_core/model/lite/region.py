@@ -8,26 +8,17 @@ an auxiliary mask loss trains it (the mask itself is never an output).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from e2ec_core.model.lite.maps import MapsLayout
 from e2ec_core.model.precision import in_float32
 from e2ec_core.model.sampling import MapLayout, place_in_boxes, unit_grid
 from e2ec_core.model.structures import STRIDE, Features, Region, Seeds
 
 
-class DetectorLayout(NamedTuple):
-    """The maps of a detector that the lite stages read."""
-
-    feature: MapLayout
-    fine: MapLayout
-    pyramid: tuple[MapLayout, ...]
-
-
-def read_centre(layout: DetectorLayout, features: Features, seeds: Seeds) -> Tensor:
+def read_centre(layout: MapsLayout, features: Features, seeds: Seeds) -> Tensor:
     """The feature map at the seeds' cells, [B, K, channels]."""
     points = seeds.cells[:, :, None] * STRIDE
     return layout.feature.sample(features.feature, points).squeeze(3)
@@ -54,35 +45,6 @@ def enlarge(boxes: Tensor, factor: float, least: float = 8.0) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-class FeatureNorm(nn.Module):
-    """Maps of a trained detector, normalised by their mean and deviation over the training data.
-
-    They differ in scale by a factor of 25 (fine over feature), which no optimiser makes up for.
-
-    Args:
-        layout: of the detector's maps.
-    """
-
-    def __init__(self, layout: DetectorLayout) -> None:
-        super().__init__()
-        self.feature = _norm(layout.feature.channels)
-        self.fine = _norm(layout.fine.channels)
-        self.pyramid = nn.ModuleList(_norm(level.channels) for level in layout.pyramid)
-
-    def forward(self, features: Features) -> Features:
-        """The features with all maps normalised; heatmap and boxes stay."""
-        pairs = zip(self.pyramid, features.pyramid, strict=True)
-        return features._replace(
-            feature=self.feature(features.feature).contiguous(),
-            fine=self.fine(features.fine).contiguous(),
-            pyramid=tuple(norm(level).contiguous() for norm, level in pairs),
-        )
-
-
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, affine=False, momentum=0.02)
-
-
 class RegionEncoder(nn.Module):
     """U-shaped network over R x R features sampled inside the enlarged box of every seed.
 
@@ -90,7 +52,7 @@ class RegionEncoder(nn.Module):
     is told how similar it is to the centre, which is what makes it belong to the object.
 
     Args:
-        layout: of the detector's maps.
+        layout: of the maps that it reads.
         channels: channels C of the shape map.
         code: length D of the shape code.
         cells: R, cells of the shape map per side, a multiple of 4.
@@ -106,7 +68,7 @@ class RegionEncoder(nn.Module):
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        layout: MapsLayout,
         *,
         channels: int = 32,
         code: int = 256,

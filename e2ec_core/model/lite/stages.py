@@ -14,12 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2ec_core.model.lite.region import (
-    DetectorLayout,
-    enlarge,
-    read_centre,
-    sample_region,
-)
+from e2ec_core.model.lite.maps import MapsLayout
+from e2ec_core.model.lite.region import enlarge, read_centre, sample_region
 from e2ec_core.model.precision import in_float32
 from e2ec_core.model.structures import STRIDE, Features, Region, Seeds
 
@@ -58,7 +54,7 @@ class LiteInitial(nn.Module):
     The regression starts from the ellipse in the box, to which zero offsets lead.
 
     Args:
-        layout: of the detector's maps.
+        layout: of the maps that it reads.
         code: length of the region's code.
         vertices: N.
         dropout: share of the inputs dropped in training.
@@ -67,7 +63,7 @@ class LiteInitial(nn.Module):
     ellipse: Tensor
 
     def __init__(
-        self, layout: DetectorLayout, code: int, vertices: int, *, dropout: float = 0.0
+        self, layout: MapsLayout, code: int, vertices: int, *, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.layout = layout
@@ -169,11 +165,11 @@ def _per_vertex(sampled: Tensor, vertices: int) -> Tensor:
 class LiteEvolution(nn.Module):
     """Contour evolution (paper, section 4): circular convolutions move each vertex.
 
-    A vertex reads the shape map along its normal, so that it sees an outline some way off, and
-    the fine map where it stands and `FINE_REACH` input px to both sides.
+    A vertex reads two maps along its normal: the shape map, so that it sees an outline some way
+    off, and the detail map, whose cells stay fine however large the object is, `FINE_REACH`.
 
     Args:
-        layout: of the detector's maps.
+        layout: of the maps that it reads.
         channels: channels of the shape map.
         code: length of the region's code.
         reach: how far along the normal a vertex sees, to both sides, in units of the box.
@@ -183,11 +179,12 @@ class LiteEvolution(nn.Module):
     """
 
     STEPS = 4
-    FINE_REACH = (-2.0, 0.0, 2.0)
+    FINE_REACH = (-9.0, -6.0, -3.0, 0.0, 3.0, 6.0, 9.0)
+    """Where along its normal a vertex reads the detail map, input px."""
 
     def __init__(
         self,
-        layout: DetectorLayout,
+        layout: MapsLayout,
         channels: int,
         code: int,
         *,
