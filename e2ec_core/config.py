@@ -13,6 +13,10 @@ InitialKind = Literal["learned", "octagon"]
 DeformationKind = Literal["global", "paper", "none"]
 PlacementRule = Literal["fit", "sbd", "kins", "cityscapes", "coco"]
 LabelOrigin = Literal["corner", "centre"]
+Outline = Literal["visible", "amodal"]
+"""What is seen of an object, or all of it, behind what hides it as well."""
+
+BOTH_OUTLINES: tuple[Outline, ...] = ("visible", "amodal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,11 @@ class ModelConfig:
         "input px, which is undone in its contours",
         choices=get_args(LabelOrigin),
     )
-    amodal: bool = setting(False, "trained on outlines that continue behind occluders (KINS)")
+    outlines: tuple[Outline, ...] = setting(
+        ("visible",),
+        "outlines of every object: `visible`, `amodal` (which goes on behind what hides the "
+        "object, as KINS labels it), or, e2ec_lite only, both",
+    )
     components: bool = setting(
         False,
         "find the visible parts of an object inside its box and give each a contour (the paper's "
@@ -84,10 +92,25 @@ class ModelConfig:
                 raise ValueError(f"{name} is {names!r}; give a list of names")
         if self.vertices is not None and not isinstance(self.vertices, int):
             raise ValueError(f"vertices is {self.vertices!r}; give a whole number")
+        if self.outlines not in (("visible",), ("amodal",), BOTH_OUTLINES):
+            given = list(self.outlines)
+            raise ValueError(f"outlines is {given}; give [visible], [amodal] or [visible, amodal]")
+        if self.outlines == BOTH_OUTLINES and self.preset != "e2ec_lite":
+            raise ValueError("outlines [visible, amodal] is for e2ec_lite; choose one of them")
         if self.preset == "e2ec_lite" and self.deformation == "paper":
             raise ValueError("deformation 'paper' is not for e2ec_lite; choose global or none")
         if not self.class_names:
             raise ValueError("class_names is empty; name at least one class")
+
+    @property
+    def amodal(self) -> bool:
+        """Whether the contours themselves go on behind what hides the object."""
+        return self.outlines == ("amodal",)
+
+    @property
+    def both_outlines(self) -> bool:
+        """Whether every object can have an amodal contour beside its visible one."""
+        return self.outlines == BOTH_OUTLINES
 
     @property
     def unsplit_ids(self) -> tuple[int, ...]:
@@ -120,6 +143,9 @@ def model_config(values: Any) -> ModelConfig:
     """
     if not isinstance(values, dict):
         raise ValueError(f"config is {values!r}; it must be a mapping of settings")
+    if "amodal" in values:  # weights of before there were models of both
+        values = {**values, "outlines": ["amodal" if values["amodal"] else "visible"]}
+        del values["amodal"]
     known = {item.name for item in dataclasses.fields(ModelConfig)}
     if unknown := sorted(set(map(str, values)) - known):
         raise ValueError(f"unknown key {unknown[0]!r}; a model has {', '.join(sorted(known))}")

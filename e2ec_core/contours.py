@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from e2ec_core.geometry import contours_to_masks, paint_contours
 
 Stage = Literal["initial", "coarse", "final"]
+SHOWN_HIDDEN = 0.05
+"""Hidden share from which pictures show the amodal contour: below, it lies on the visible one."""
 STAGES: tuple[Stage, ...] = ("initial", "coarse", "final")
 
 
@@ -32,6 +34,8 @@ class Contours:
             and score; numbers of this image alone. None: every contour is an object of its own.
         track_ids: int64 [K], equal for one object in all images of a video (`e2ec_core.tracking`).
             None: not tracked.
+        amodal_vertices: as `vertices`, of the whole objects, also where something hides them.
+            None: not asked for, or not known to the model.
     """
 
     vertices: NDArray[np.float32]
@@ -41,20 +45,16 @@ class Contours:
     image_size: tuple[int, int]
     instance_ids: NDArray[np.int64] | None = None
     track_ids: NDArray[np.int64] | None = None
+    amodal_vertices: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, index: Any) -> Contours:
         """Selects instances by slice, index array or boolean mask (anything that keeps [K])."""
-        return replace(
-            self,
-            vertices=self.vertices[index],
-            scores=self.scores[index],
-            class_ids=self.class_ids[index],
-            instance_ids=None if self.instance_ids is None else self.instance_ids[index],
-            track_ids=None if self.track_ids is None else self.track_ids[index],
-        )
+        arrays = ("vertices", "scores", "class_ids", "instance_ids", "track_ids", "amodal_vertices")
+        values = {name: getattr(self, name) for name in arrays}
+        return replace(self, **{n: None if v is None else v[index] for n, v in values.items()})
 
     def by_instance(self) -> list[NDArray[np.int64]]:
         """Indices of the contours of each object, objects in the order of their first contours."""
@@ -79,12 +79,19 @@ class Contours:
     @property
     def areas(self) -> NDArray[np.float32]:
         """Enclosed areas (absolute shoelace sums), float32 [K], square px."""
-        x, y = self.vertices[..., 0], self.vertices[..., 1]
-        doubled = x * np.roll(y, -1, axis=-1) - np.roll(x, -1, axis=-1) * y
-        areas: NDArray[np.float32] = np.abs(doubled.sum(axis=-1, dtype=np.float64) / 2).astype(
-            np.float32
-        )
-        return areas
+        return _areas(self.vertices)
+
+    @property
+    def hidden(self) -> NDArray[np.float32] | None:
+        """Share of each object that something hides, float32 [K] in 0..1; None if not known.
+
+        It is 1 - visible area / amodal area, inside the image.
+        """
+        if self.amodal_vertices is None:
+            return None
+        whole = _areas(self.amodal_vertices)
+        seen = np.divide(self.areas, whole, out=np.ones_like(whole), where=whole > 0)
+        return (1 - seen).clip(0, 1)
 
     def masks(self) -> NDArray[np.bool_]:
         """The insides of the contours, bool [K, H, W], in their order.
@@ -107,3 +114,12 @@ class Contours:
             labels[group] = group[0] + 1
         paint_contours(image, list(self.vertices), labels.tolist())
         return image
+
+
+def _areas(vertices: NDArray[np.float32]) -> NDArray[np.float32]:
+    x, y = vertices[..., 0], vertices[..., 1]
+    doubled = x * np.roll(y, -1, axis=-1) - np.roll(x, -1, axis=-1) * y
+    areas: NDArray[np.float32] = np.abs(doubled.sum(axis=-1, dtype=np.float64) / 2).astype(
+        np.float32
+    )
+    return areas

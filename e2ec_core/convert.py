@@ -168,7 +168,7 @@ def infer_config(
             evolutions=max(numbers, default=-1) + 1,
             placement=dataset,
             label_origin="centre",
-            amodal=dataset == "kins",
+            outlines=("amodal" if dataset == "kins" else "visible",),
         )
     except ValueError as error:
         raise CheckpointError(f"the file's tensors do not make up a model: {error}") from error

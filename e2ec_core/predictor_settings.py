@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from e2ec_core.config import ModelConfig
 from e2ec_core.contours import STAGES, Stage
 from e2ec_core.settings import check, setting
 
@@ -48,6 +49,11 @@ class PredictorSettings:
     classes: tuple[str, ...] = setting(
         (), "Names of the classes to report, which share `max_instances` alone; empty: all."
     )
+    amodal: bool = setting(
+        False,
+        "Find the amodal contour of every instance too, behind what hides it, and the share that "
+        "is hidden. For weights with both outlines; the visible contours stay the same.",
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -66,6 +72,20 @@ class PredictorSettings:
                 f"short_side is {short} and long_side {long}: the network's input would have "
                 f"{short * max(short, long) / 1e6:.0f} million px or more; "
                 f"give sides with a product of at most {MOST_INPUT_PX / 1e6:.0f} million"
+            )
+
+    def require_fit(self, config: ModelConfig) -> None:
+        """Raises ValueError for a class or an outline that a model does not have."""
+        self.class_ids(config.class_names)
+        if self.amodal and not config.both_outlines:
+            raise ValueError(
+                f"amodal is true, but the weights have one outline, {config.outlines[0]}; set it "
+                "to false, or use weights with outlines [visible, amodal]"
+            )
+        if self.amodal and self.stage != "final":
+            raise ValueError(
+                f"amodal is true and stage {self.stage}; amodal contours begin at final ones: "
+                "choose stage final"
             )
 
     def class_ids(self, known: Sequence[str]) -> tuple[int, ...]:

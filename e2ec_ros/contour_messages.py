@@ -29,6 +29,11 @@ def vertices_of(instance: InstanceContour) -> NDArray[np.float32]:
     return np.frombuffer(instance.contour, np.float32).reshape(-1, 2)
 
 
+def amodal_vertices_of(instance: InstanceContour) -> NDArray[np.float32]:
+    """The amodal contour as `vertices_of`; [0, 2] where the message has none."""
+    return np.frombuffer(instance.amodal_contour, np.float32).reshape(-1, 2)
+
+
 def boxes_of(message: InstanceContourArray) -> NDArray[np.float32]:
     """Bounding boxes of the contours, float32 [K, 4] (x_min, y_min, x_max, y_max), px."""
     boxes = [instance.box for instance in message.instances]

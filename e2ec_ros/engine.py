@@ -119,9 +119,9 @@ class Engine:
         pipeline = self.streams[0].pipeline
         return self.worker.call(lambda: pipeline.segment(request.image, request.score_threshold))
 
-    def require_known_classes(self, parameters: NodeParameters) -> None:
-        """Raises ValueError for names of classes that the model does not have."""
-        parameters.predictor_settings().class_ids(self._model.class_names)
+    def require_fit(self, parameters: NodeParameters) -> None:
+        """Raises ValueError for classes or outlines that the model does not have."""
+        parameters.predictor_settings().require_fit(self.predictor.info.config)
 
     def destroy(self) -> None:
         """Takes publishers and timer off the node."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from e2ec_core.contours import Contours
+from e2ec_core.contours import SHOWN_HIDDEN, Contours
 from e2ec_ros.calibration import Calibration
 from e2ec_ros.messages import ModelDescription, color_message
 
@@ -27,6 +27,8 @@ def contour_markers(
     lifetime: float,
 ) -> MarkerArray:
     """Builds one closed LINE_STRIP per instance, after a DELETEALL.
+
+    Hidden objects have their amodal contour too, half transparent, in the namespace `CLASS amodal`.
 
     Args:
         contours: the instances, source-image px.
@@ -46,28 +48,36 @@ def contour_markers(
     Raises:
         ValueError: the distortion model is unknown.
     """
-    step = -(-contours.vertices.shape[1] // max_vertices)  # ceiling division
-    pixels = contours.vertices[:, ::step]
-    points = project_to_depth(
-        pixels if rectified else calibration.rectified(pixels), calibration.projection, depth
-    )
+    width = depth * line_width / float(calibration.projection[0, 0])
     markers = clear_markers(header).markers
-    for index, class_id in enumerate(contours.class_ids.tolist()):
-        if not np.isfinite(points[index]).all():
-            continue
+
+    def add(vertices: NDArray[np.float32], index: int, suffix: str, alpha: float) -> None:
+        pixels = vertices[:: -(-len(vertices) // max_vertices)]  # ceiling division
+        pixels = pixels if rectified else calibration.rectified(pixels)
+        points = project_to_depth(pixels, calibration.projection, depth)
+        if not np.isfinite(points).all():
+            return
+        class_id = int(contours.class_ids[index])
         marker = Marker(
             header=header,
-            ns=model.class_names[class_id],
+            ns=model.class_names[class_id] + suffix,
             id=index,
             type=Marker.LINE_STRIP,
             action=Marker.ADD,
-            color=color_message(model.colors[class_id]),
+            color=color_message(model.colors[class_id], alpha),
             lifetime=Duration(sec=int(lifetime), nanosec=int(lifetime % 1 * 1e9)),
-            points=_closed(points[index]),
+            points=_closed(points),
         )
         marker.pose.orientation.w = 1.0
-        marker.scale.x = depth * line_width / float(calibration.projection[0, 0])
+        marker.scale.x = width
         markers.append(marker)
+
+    hidden = contours.hidden
+    for index in range(len(contours)):
+        add(contours.vertices[index], index, "", 1.0)
+        if hidden is not None and hidden[index] >= SHOWN_HIDDEN:
+            assert contours.amodal_vertices is not None
+            add(contours.amodal_vertices[index], index, " amodal", 0.5)
     return MarkerArray(markers=markers)
 
 

@@ -70,7 +70,12 @@ def clip_to_image(contours: Contours) -> Contours:
     """
     height, width = contours.image_size
     edge = np.array([width - 0.5, height - 0.5], np.float32)  # pixel centres are integers
-    return replace(contours, vertices=np.clip(contours.vertices, np.float32(-0.5), edge))
+    seen, whole = (
+        None if v is None else np.clip(v, np.float32(-0.5), edge)
+        for v in (contours.vertices, contours.amodal_vertices)
+    )
+    assert seen is not None
+    return replace(contours, vertices=seen, amodal_vertices=whole)
 
 
 def contour_array(
@@ -94,6 +99,8 @@ def instance_messages(contours: Contours, model: ModelDescription) -> list[Insta
     boxes = contours.boxes_xyxy.astype(np.float32)
     truncated = touches_border(boxes, contours.image_size)
     ids, tracks = contours.instance_ids, contours.track_ids
+    whole, hidden = contours.amodal_vertices, contours.hidden
+    nothing = np.zeros((0, 2), np.float32)
     rows = zip(
         contours.vertices,
         contours.scores.tolist(),
@@ -103,6 +110,8 @@ def instance_messages(contours: Contours, model: ModelDescription) -> list[Insta
         truncated.tolist(),
         range(len(contours)) if ids is None else ids.tolist(),
         repeat(InstanceContour.NO_TRACK, len(contours)) if tracks is None else tracks.tolist(),
+        repeat(nothing, len(contours)) if whole is None else whole,
+        repeat(0.0, len(contours)) if hidden is None else hidden.tolist(),
         strict=True,
     )
     return [
@@ -117,8 +126,10 @@ def instance_messages(contours: Contours, model: ModelDescription) -> list[Insta
             area=area,
             amodal=model.amodal,
             truncated=cut,
+            amodal_contour=flat_vertices(amodal),
+            hidden=share,
         )
-        for vertices, score, class_id, box, area, cut, instance_id, track_id in rows
+        for vertices, score, class_id, box, area, cut, instance_id, track_id, amodal, share in rows
     ]
 
 

@@ -59,7 +59,7 @@ class SegmentationNode(LifecycleNode):
         self.loading = False
         self._worker: InferenceWorker[Frame] | None = None
         self.declared = DeclaredParameters(
-            self, NodeParameters, self._allowed_changes, self._require_known_classes
+            self, NodeParameters, self._allowed_changes, self._require_fit
         )
         for problem in self.declared.problems.values():
             self.get_logger().error(problem)
@@ -211,9 +211,9 @@ class SegmentationNode(LifecycleNode):
             return "live"
         return "inactive" if self.engine is not None or self.loading else "unconfigured"
 
-    def _require_known_classes(self, parameters: NodeParameters) -> None:
+    def _require_fit(self, parameters: NodeParameters) -> None:
         if self.engine is not None:
-            self.engine.require_known_classes(parameters)
+            self.engine.require_fit(parameters)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

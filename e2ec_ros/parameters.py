@@ -94,6 +94,7 @@ class NodeParameters:
     nms_iou: float = shared(PredictorSettings, "nms_iou")
     classes: tuple[str, ...] = shared(PredictorSettings, "classes")
     stage: str = shared(PredictorSettings, "stage")
+    amodal: bool = shared(PredictorSettings, "amodal")
     short_side: int = shared(PredictorSettings, "short_side")
     long_side: int = shared(PredictorSettings, "long_side")
     tracks: bool = parameter(

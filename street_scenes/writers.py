@@ -49,7 +49,7 @@ def write_coco_dataset(
 
     The images go to `folder/split/`, the annotations to
     `folder/annotations/instances_{split}.json`. Besides COCO's fields an annotation has
-    `occlusion` (0..1), `truncated`, `track_id` and `depth` (m). Pixels are in COCO's frame,
+    `amodal_segmentation`, `occlusion` (0..1), `truncated`, `track_id` and `depth` (m). Pixels are in COCO's frame,
     where (0, 0) is the corner of the image.
 
     Args:
@@ -74,6 +74,7 @@ def write_coco_dataset(
                     {
                         "category_id": instance.category_id,
                         "segmentation": polygons,
+                        "amodal_segmentation": amodal_polygons(instance),
                         "bbox": _box(polygons),
                         "area": _area(polygons),
                     },

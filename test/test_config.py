@@ -12,7 +12,7 @@ from e2ec_core.config import ModelConfig, model_config, to_dict
 
 def test_a_model_config_survives_json() -> None:
     config = ModelConfig(
-        preset="e2ec_dla34", class_names=("car", "tram"), vertices=64, amodal=True
+        preset="e2ec_dla34", class_names=("car", "tram"), vertices=64, outlines=("amodal",)
     )
     assert model_config(json.loads(json.dumps(to_dict(config)))) == config
 
@@ -30,7 +30,11 @@ def test_a_model_config_survives_json() -> None:
         ({"vertices": "many"}, "vertices is 'many'; give 8 to 4096"),
         ({"evolutions": 9}, "evolutions is 9; give 0 to 8"),
         ({"evolutions": True}, "evolutions is True; give a whole number, 0 to 8"),
-        ({"amodal": 1}, "amodal is 1; give true or false"),
+        ({"outlines": ["whole"]}, r"outlines is \[.whole.\]; give \[visible\], \[amodal\] or"),
+        (
+            {"preset": "e2ec_dla34", "outlines": ["visible", "amodal"]},
+            r"outlines \[visible, amodal\] is for e2ec_lite",
+        ),
         ({"placement": "near"}, "placement is 'near'; choose one of fit"),
         ({"deformation": "paper"}, "deformation 'paper' is not for e2ec_lite"),
         ({"vertexes": 64}, "unknown key 'vertexes'; a model has .*vertices"),
@@ -51,3 +55,12 @@ def test_presets_have_their_own_number_of_vertices() -> None:
     assert ModelConfig(preset="e2ec_dla34", class_names=("a",)).contour_vertices == 128
     assert ModelConfig(preset="e2ec_lite", class_names=("a",)).contour_vertices == 64
     assert ModelConfig(class_names=("a",), vertices=32).contour_vertices == 32
+
+
+@pytest.mark.parametrize(("old", "outlines"), [(True, ("amodal",)), (False, ("visible",))])
+def test_weights_from_before_there_were_two_outlines_still_load(
+    old: bool, outlines: tuple[str, ...]
+) -> None:
+    config = model_config({"class_names": ["car"], "amodal": old})
+    assert config.outlines == outlines
+    assert config.amodal is old

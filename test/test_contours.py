@@ -138,3 +138,16 @@ def test_labels_name_class_track_and_score() -> None:
     tracked = replace(_contours(), track_ids=np.array([7, 12, 3]))
     assert tracked.label(0, names) == "bus #7 0.90"
     assert tracked[1:].label(0, names) == "car #12 0.50"
+
+
+def test_the_hidden_share_is_what_the_visible_outline_lacks_of_the_whole_one() -> None:
+    contours = _contours()
+    assert contours.hidden is None
+    whole = contours.vertices.copy()
+    whole[0] = [[0, 40], [10, 40], [10, 0], [0, 0]]  # twice the rectangle
+    whole[1, 0] = [10, 25]  # less than the triangle
+    both = replace(contours, amodal_vertices=whole)
+    assert both.hidden is not None
+    assert both.hidden.tolist() == [0.5, 0, 0]
+    assert both[1:].amodal_vertices is not None
+    np.testing.assert_array_equal(both[1:].amodal_vertices, whole[1:])

@@ -195,7 +195,10 @@ def _instance(
         problems.note(defects.INSIDE_OTHER, place)
     parts = tuple(part * fit.scale for part in outer) if fit.scaled else outer
     instance = Instance(
-        class_id=class_of[annotation.category_id or 0], parts=parts, crowd=annotation.crowd
+        class_id=class_of[annotation.category_id or 0],
+        parts=parts,
+        crowd=annotation.crowd,
+        whole=_whole(annotation, fit, reading, problems),
     )
     if fit.scaled or reading.repair:
         return instance
@@ -206,6 +209,18 @@ def _instance(
     given = _given(segmentation, parts, fit.size)
     truth = Truth(segmentation=given, area=area if area and area > 0 else None, bbox=bbox)
     return replace(instance, truth=truth)
+
+
+def _whole(
+    annotation: Annotation, fit: FileFit, reading: Reading, problems: Problems
+) -> tuple[Polygon, ...] | None:
+    """The amodal outline in px of the image as it is read; None where there is none."""
+    if not annotation.amodal:
+        return None
+    place = f"amodal_segmentation of {annotation.place}"
+    found = read_parts(annotation.amodal, fit.label_size, problems, place, reading.repair)
+    outer = outer_polygons(found)
+    return tuple(part * fit.scale for part in outer) if outer else None
 
 
 def _given(segmentation: Any, parts: tuple[Polygon, ...], size: tuple[int, int]) -> Any:

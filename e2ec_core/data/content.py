@@ -54,6 +54,7 @@ class Annotation:
         crowd: the region holds many objects and is no target.
         area: px^2, None where the file gives none.
         bbox: x, y, width, height in px, None where the file gives none.
+        amodal: the outline behind what hides the object too, as `segmentation`; None: not given.
     """
 
     place: str
@@ -63,6 +64,7 @@ class Annotation:
     crowd: bool
     area: float | None
     bbox: tuple[float, float, float, float] | None
+    amodal: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +178,7 @@ def normalise(content: Content, source: str, problems: Problems) -> Labels:
                 crowd=_truth(label.get("iscrowd")),
                 area=_number(label.get("area")),
                 bbox=_box(label.get("bbox")),
+                amodal=label.get("amodal_segmentation"),
             )
         )
     used = {a.category_id for a in annotations}

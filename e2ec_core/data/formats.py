@@ -11,7 +11,7 @@ from e2ec_core.data.class_names import CLASS_NAMES, DatasetName, LabelFormat
 from e2ec_core.data.coco import dataset_from_content
 from e2ec_core.data.content import Content, read_content
 from e2ec_core.data.dataset import CocoDataset
-from e2ec_core.data.kins import Outline, read_kins
+from e2ec_core.data.kins import OutlineChoice, read_kins
 from e2ec_core.data.labelme import read_labelme
 from e2ec_core.data.problems import Problems
 from e2ec_core.data.sbd import read_sbd
@@ -37,7 +37,7 @@ def read_dataset(
     *,
     class_names: Sequence[str] | None = None,
     file_names: Iterable[str] | None = None,
-    outline: Outline = "amodal",
+    outline: OutlineChoice = "amodal",
 ) -> CocoDataset:
     """Reads labelled images.
 
@@ -48,7 +48,7 @@ def read_dataset(
         class_names: the classes wanted, in channel order; default those of the data set, for coco
             all of the file in the order of their ids.
         file_names: only these images; default all.
-        outline: of KINS, whole objects or their visible parts.
+        outline: of KINS, whole objects, their visible parts, or both.
 
     Raises:
         ValueError: unknown format, or the labels are missing, broken or lack what is asked for.
@@ -76,7 +76,7 @@ def load_content(
     image_folder: str | Path,
     file_names: Iterable[str] | None = None,
     *,
-    outline: Outline = "amodal",
+    outline: OutlineChoice = "amodal",
     problems: Problems | None = None,
 ) -> Content:
     """Labels of any format in COCO's form, which is also the ground truth of evaluations.

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from e2ec_core.data.content import Content, entry_key, read_json, sound_content
 from e2ec_core.data.problems import Problems
 
-Outline = Literal["amodal", "visible"]
-"""Which outline of an object is meant: behind its occluders as well, or what is seen."""
+OutlineChoice = Literal["amodal", "visible", "both"]
+"""Which outlines of an object are read: behind its occluders as well, what is seen, or both."""
 
 CATEGORIES = MappingProxyType(
     {1: "cyclist", 2: "pedestrian", 4: "car", 5: "tram", 6: "truck", 7: "van", 8: "misc"}
 )
 """Names by id. Id 3 (rider) is defined in some files and has no object."""
 
-_KEYS: dict[Outline, tuple[dict[str, str], ...]] = {
+_KEYS: dict[str, tuple[dict[str, str], ...]] = {
     "amodal": (
         {"segmentation": "a_segm", "bbox": "a_bbox", "area": "a_area"},
         {"segmentation": "segmentation", "bbox": "bbox", "area": "area"},
@@ -30,7 +30,7 @@ _KEYS: dict[Outline, tuple[dict[str, str], ...]] = {
 """Our keys and the files': first the form of 2020, then that of 2019."""
 
 
-def read_kins(annotations: str | Path, outline: Outline, problems: Problems) -> Content:
+def read_kins(annotations: str | Path, outline: OutlineChoice, problems: Problems) -> Content:
     """Reads a KINS file into COCO's form.
 
     Two forms exist. `instances_{train,val}.json` of 2019 has amodal polygons in `segmentation` and
@@ -39,7 +39,8 @@ def read_kins(annotations: str | Path, outline: Outline, problems: Problems) -> 
 
     Args:
         annotations: the JSON file.
-        outline: which outline becomes `segmentation`, `bbox` and `area`.
+        outline: which outline becomes `segmentation`, `bbox` and `area`; of both it is the visible
+            one, and the amodal one becomes `amodal_segmentation`.
         problems: where defects are counted.
 
     Returns:
@@ -48,8 +49,8 @@ def read_kins(annotations: str | Path, outline: Outline, problems: Problems) -> 
     Raises:
         ValueError: the file is missing or has neither form, or an unknown `outline`.
     """
-    if outline not in _KEYS:
-        raise ValueError(f"outline is {outline!r}; choose amodal or visible")
+    if outline not in get_args(OutlineChoice):
+        raise ValueError(f"outline is {outline!r}; choose amodal, visible or both")
     path = Path(annotations)
     content = read_json(path)
     if isinstance(content, dict):
@@ -57,11 +58,14 @@ def read_kins(annotations: str | Path, outline: Outline, problems: Problems) -> 
         content = {**content, "categories": content.get("categories") or plain}
     content = sound_content(content, str(path), "KINS' format", problems)
     labels = content["annotations"]
-    keys = _form(labels, outline)
+    kind = "visible" if outline == "both" else outline
+    keys = _form(labels, kind)
+    if outline == "both":
+        keys = {**keys, "amodal_segmentation": _form(labels, "amodal")["segmentation"]}
     converted = [_convert(label, keys) for label in labels]
     if labels and not any(label["segmentation"] for label in converted):
-        wanted = " or ".join(form["segmentation"] for form in _KEYS[outline])
-        raise ValueError(f"{str(path)!r} has no {outline} outlines: no annotation has {wanted}")
+        wanted = " or ".join(form["segmentation"] for form in _KEYS[kind])
+        raise ValueError(f"{str(path)!r} has no {kind} outlines: no annotation has {wanted}")
     named = [{**c, "name": canonical_name(c, CATEGORIES)} for c in content["categories"]]
     return {"images": content["images"], "annotations": converted, "categories": named}
 
@@ -72,7 +76,7 @@ def canonical_name(category: Content, names: MappingProxyType[int, str]) -> str:
     return name if name in names.values() or not isinstance(key, int) else names.get(key, name)
 
 
-def _form(labels: list[Content], outline: Outline) -> dict[str, str]:
+def _form(labels: list[Content], outline: str) -> dict[str, str]:
     recent, first = _KEYS[outline]
     return recent if any(recent["segmentation"] in label for label in labels) else first
 

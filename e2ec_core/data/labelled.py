@@ -38,12 +38,14 @@ class Instance:
         parts: polygons float64 [P, 2] (x, y) in COCO's coordinates: image px whose edges, not
             centres, are at the integers.
         crowd: the region holds many objects and is no target.
+        whole: likewise, the outline that goes on behind what hides the object; None: not known.
         truth: what evaluation needs beside the parts.
     """
 
     class_id: int
     parts: tuple[Polygon, ...]
     crowd: bool = False
+    whole: tuple[Polygon, ...] | None = None
     truth: Truth = Truth()
 
     @property

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.data.labelled import Instance, LabelledImage, Truth
+from e2ec_core.geometry import Polygon
 from e2ec_core.value_range import FULL, ValueRange
 
 Arrays = Mapping[str, NDArray[Any]]
-_MAGIC = b"e2ec labels 1\n\0\0"
+_MAGIC = b"e2ec labels 2\n\0\0"
 _ALIGNED = 64
 
 
@@ -160,15 +161,13 @@ class PackedImages(Sequence[LabelledImage]):
 
     def _instance(self, number: int) -> Instance:
         values = self._all
-        first, behind = values["parts"][number : number + 2].tolist()
-        ends = values["vertices"][first : behind + 1].tolist()
-        points = values["points"]
         area, bbox = float(values["area"][number]), values["bbox"][number].tolist()
         given = _text(values, "given", number)
         return Instance(
             class_id=int(values["class_id"][number]),
-            parts=tuple(points[a:b] for a, b in pairwise(ends)),
+            parts=_polygons(values, "", number),
             crowd=bool(values["crowd"][number]),
+            whole=_polygons(values, "whole_", number) or None,
             truth=Truth(
                 segmentation=json.loads(given) if given else None,
                 area=None if math.isnan(area) else area,
@@ -191,7 +190,8 @@ class PackedImages(Sequence[LabelledImage]):
     def digest(self) -> str:
         """Digest of names, sizes and labels, wherever the files lie."""
         digest = hashlib.blake2b(self.chosen.tobytes(), digest_size=16)
-        for name in ("size", "instances", "class_id", "crowd", "parts", "vertices", "points"):
+        polygons = [f"{kind}{n}" for kind in ("", "whole_") for n in ("parts", "vertices", "points")]
+        for name in ("size", "instances", "class_id", "crowd", *polygons):
             digest.update(self._all[name].data)
         digest.update(self._all["name"].data)
         return digest.hexdigest()
@@ -210,11 +210,9 @@ def pack_images(
         notes: what JSON can hold, to be kept with them.
     """
     objects = [instance for image in images for instance in image.instances]
-    parts = [part for instance in objects for part in instance.parts]
     truths = [instance.truth for instance in objects]
     given = ("" if t.segmentation is None else json.dumps(t.segmentation) for t in truths)
     nothing = (math.nan,) * 4
-    points = np.concatenate(parts) if parts else np.zeros((0, 2))
     arrays: dict[str, NDArray[Any]] = {
         "image_id": np.array([i.image_id for i in images], np.int64),
         "size": np.array([(i.height, i.width) for i in images], np.int32).reshape(-1, 2),
@@ -225,9 +223,8 @@ def pack_images(
         "crowd": np.array([o.crowd for o in objects], np.uint8),
         "area": np.array([math.nan if t.area is None else t.area for t in truths], np.float64),
         "bbox": np.array([t.bbox or nothing for t in truths], np.float64).reshape(-1, 4),
-        "parts": _ends([len(o.parts) for o in objects]),
-        "vertices": _ends([len(p) for p in parts]),
-        "points": points.astype(np.float64, copy=False),
+        **_pack_polygons("", [o.parts for o in objects]),
+        **_pack_polygons("whole_", [o.whole or () for o in objects]),
         **pack_texts("name", [i.name for i in images]),
         **pack_texts("path", [str(i.path) for i in images]),
         **pack_texts("given", list(given)),
@@ -239,6 +236,25 @@ def pack_images(
 def _ends(lengths: Sequence[int]) -> NDArray[np.int64]:
     """Where each of consecutive pieces begins, and where the last ends."""
     return np.concatenate([[0], np.cumsum(np.array(lengths, np.int64))]).astype(np.int64)
+
+
+def _pack_polygons(
+    kind: str, polygons: Sequence[tuple[Polygon, ...]]
+) -> dict[str, NDArray[Any]]:
+    """The polygons of every object: their points, and where those of each and of objects begin."""
+    parts = [part for own in polygons for part in own]
+    points = np.concatenate(parts) if parts else np.zeros((0, 2))
+    return {
+        f"{kind}parts": _ends([len(own) for own in polygons]),
+        f"{kind}vertices": _ends([len(part) for part in parts]),
+        f"{kind}points": points.astype(np.float64, copy=False),
+    }
+
+
+def _polygons(arrays: Arrays, kind: str, number: int) -> tuple[Polygon, ...]:
+    first, behind = arrays[f"{kind}parts"][number : number + 2].tolist()
+    ends = arrays[f"{kind}vertices"][first : behind + 1].tolist()
+    return tuple(arrays[f"{kind}points"][a:b] for a, b in pairwise(ends))
 
 
 def pack_texts(name: str, texts: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.colors import class_color
-from e2ec_core.contours import Contours
+from e2ec_core.contours import SHOWN_HIDDEN, Contours
 
+_DASH = 3
+"""Length of a dash over the width of the line."""
 _SHIFT = 4
 
 
@@ -24,6 +26,8 @@ def draw_contours(
     labels: bool = True,
 ) -> NDArray[np.uint8]:
     """Draws contours, the weakest first, over a copy of the image.
+
+    Amodal contours are dashed, where an object is hidden by `SHOWN_HIDDEN` or more.
 
     Args:
         image_rgb: uint8 [H, W, 3].
@@ -47,11 +51,40 @@ def draw_contours(
         drawn = np.asarray(cv2.addWeighted(filled, fill, drawn, 1 - fill, 0), np.uint8)
     for i in order:
         cv2.polylines(drawn, [rings[i]], True, colors[i], line_width, cv2.LINE_AA, _SHIFT)
+    for i in _hidden(contours):
+        assert contours.amodal_vertices is not None
+        for dash in dashes(contours.amodal_vertices[i], _DASH * line_width):
+            line = [_fixed_point(dash)]
+            cv2.polylines(drawn, line, False, colors[i], line_width, cv2.LINE_AA, _SHIFT)
     if labels:
         for i in order:
             top = contours.vertices[i][contours.vertices[i, :, 1].argmin()]
             _write(drawn, contours.label(i, class_names), top, colors[i])
     return drawn
+
+
+def _hidden(contours: Contours) -> list[int]:
+    if contours.hidden is None:
+        return []
+    return np.flatnonzero(contours.hidden >= SHOWN_HIDDEN).tolist()
+
+
+def dashes(ring: NDArray[np.float32], length: float) -> list[NDArray[np.float32]]:
+    """Every other piece of a closed contour [N, 2], cut into pieces of about `length` px.
+
+    Returns:
+        polylines, each [P, 2].
+    """
+    closed = np.concatenate([ring, ring[:1]])
+    along = np.concatenate([[0.0], np.hypot(*np.diff(closed, axis=0).T).cumsum()])
+    pieces = max(2, 2 * round(along[-1] / (2 * length)))
+    ends = np.linspace(0.0, along[-1], pieces + 1)
+    result = []
+    for start, end in zip(ends[:-1:2], ends[1::2], strict=True):
+        at = [start, *along[(along > start) & (along < end)], end]
+        piece = np.stack([np.interp(at, along, closed[:, axis]) for axis in range(2)], axis=1)
+        result.append(piece.astype(np.float32))
+    return result
 
 
 def _fixed_point(ring: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -12,9 +12,15 @@ from torch import Tensor, nn
 
 from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.inference.class_filter import mask_classes
-from e2ec_core.inference.onnx_file import BOXES, CONTOURS, DETECTIONS, INPUTS, to_metadata
+from e2ec_core.inference.onnx_file import (
+    AMODAL,
+    BOXES,
+    CONTOURS,
+    DETECTIONS,
+    INPUTS,
+    to_metadata,
+)
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.lite.region import FeatureNorm, RegionEncoder
 from e2ec_core.model.structures import Seeds
 
 SLOTS = 200
@@ -35,7 +41,7 @@ class ImageToContours(nn.Module):
     def forward(
         self, image: Tensor, max_instances: Tensor, score_threshold: Tensor, class_mask: Tensor
     ) -> tuple[Tensor, ...]:
-        """Contours of the three stages, scores, class ids, whether all is finite, and boxes."""
+        """Contours of the three stages, scores, class ids, whether all is finite, boxes, amodal contours."""
         features = self.model.detect(image.permute(2, 0, 1)[None].float())
         found = self.model.propose(mask_classes(features, class_mask), SLOTS)
         reached = (found.scores[0] >= score_threshold).sum()
@@ -44,13 +50,16 @@ class ImageToContours(nn.Module):
         torch._check(count <= SLOTS)
         boxes = found.seeds.boxes
         seeds = Seeds(found.seeds.cells[:, :count], None if boxes is None else boxes[:, :count])
+        seeds = self.model.encode_regions(features, seeds)
         grown = self.model.grow(features, seeds, clip=self.model.clip)
         contours = [stage[0] for stage in (grown[0], grown[1], grown[-1])]
-        detections = [found.scores[0, :count], found.class_ids[0, :count]]
+        scores = self.model.rate(found.scores[:, :count], seeds)
+        detections = [scores[0], found.class_ids[0, :count]]
         finite = features.logits.isfinite().all()
-        if found.boxes is None:
-            return (*contours, *detections, finite)
-        return (*contours, *detections, finite, found.boxes[0, :count])
+        more = [] if found.boxes is None else [found.boxes[0, :count]]
+        if self.model.amodal is not None:
+            more.append(self.model.amodal(features, seeds, grown[-1]).contour[0])
+        return (*contours, *detections, finite, *more)
 
 
 def export_onnx(model: E2EC, info: CheckpointInfo) -> bytes:
@@ -68,14 +77,14 @@ def export_onnx(model: E2EC, info: CheckpointInfo) -> bytes:
     """
     if model.component_head is not None:
         raise ValueError("a model with components cannot be exported yet")
-    folded = fold_norms(copy.deepcopy(model).eval())
+    plain = copy.deepcopy(model).eval()
     image = torch.zeros(4 * _MULTIPLE, 6 * _MULTIPLE, 3, dtype=torch.uint8)
     mask = torch.ones(len(info.config.class_names), dtype=torch.bool)
-    whole = ImageToContours(folded).eval()
+    whole = ImageToContours(plain).eval()
     inputs = (image, torch.tensor(32), torch.tensor(0.3), mask)
     height, width = (torch.export.Dim(name, min=2, max=_MOST) for name in ("rows", "columns"))
     with torch.no_grad():
-        outputs = [*CONTOURS.values(), *DETECTIONS, BOXES][: len(whole(*inputs))]
+        outputs = [*CONTOURS.values(), *DETECTIONS, BOXES, AMODAL][: len(whole(*inputs))]
         program = torch.onnx.export(
             whole,
             inputs,
@@ -93,31 +102,6 @@ def export_onnx(model: E2EC, info: CheckpointInfo) -> bytes:
         path = Path(folder) / "model.onnx"
         program.save(path)
         return path.read_bytes()
-
-
-def fold_norms(model: E2EC) -> E2EC:
-    """Folds the batch norms of the pyramid's maps into the 1x1 convolutions that read them.
-
-    Those of the other two maps stay: they are read at points, with zeros beyond the border.
-
-    Args:
-        model: of the lite preset; changed in place.
-    """
-    if not isinstance(model.adapter, FeatureNorm) or not isinstance(model.region, RegionEncoder):
-        return model
-    for index, reduce in enumerate(model.region.reduce[1:]):
-        norm = model.adapter.pyramid[index]
-        assert isinstance(norm, nn.BatchNorm2d)
-        assert isinstance(reduce, nn.Conv2d)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        assert reduce.bias is not None
-        scale = (norm.running_var + norm.eps).rsqrt()
-        weight = reduce.weight.data * scale[:, None, None]
-        reduce.bias.data -= weight[..., 0, 0] @ norm.running_mean
-        reduce.weight.data = weight
-        model.adapter.pyramid[index] = nn.Identity()
-    return model
 
 
 def _remainder(value: Any, divisor: Any) -> Any:

@@ -4,8 +4,9 @@ Inputs: `image` uint8 [H, W, 3] RGB, sides multiples of 32; `max_instances` int6
 `score_threshold` float32; `class_mask` bool [C], the classes to look for. Outputs, for the K
 instances that reach the threshold (at least one, so that its score must be compared as well):
 `contours_initial`, `contours_coarse` and `contours` float32 [K, N, 2] (x, y) in input px;
-`scores` float32 [K], falling; `class_ids` int64 [K]; `finite` bool; and `boxes` float32 [K, 4]
-xyxy in input px, if the model has boxes. Points count from the image's top-left corner; with
+`scores` float32 [K]; `class_ids` int64 [K]; `finite` bool; and `boxes` float32 [K, 4]
+xyxy in input px, if the model has boxes; `contours_amodal`, as
+`contours`, if it has both outlines. Points count from the image's top-left corner; with
 label_origin `centre` from the centre of its first pixel.
 """
 
@@ -28,6 +29,8 @@ CONTOURS: dict[Stage, str] = {
 """Output by stage."""
 DETECTIONS = ("scores", "class_ids", "finite")
 BOXES = "boxes"
+AMODAL = "contours_amodal"
+"""Computed only if it is asked for; of models with both outlines."""
 
 
 def to_metadata(info: CheckpointInfo) -> dict[str, str]:

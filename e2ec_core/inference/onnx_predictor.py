@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.checkpoint_info import CheckpointError, CheckpointInfo, weights_file
-from e2ec_core.inference.onnx_file import BOXES, CONTOURS, DETECTIONS, from_metadata
+from e2ec_core.inference.onnx_file import AMODAL, BOXES, CONTOURS, DETECTIONS, from_metadata
 from e2ec_core.inference.predictor import LEAST_SCORE, NetworkOutput, Precision, Predictor
 from e2ec_core.predictor_settings import PredictorSettings
 
@@ -65,10 +65,18 @@ class OnnxPredictor(Predictor):
             "score_threshold": np.array(max(settings.score_threshold, LEAST_SCORE), np.float32),
             "class_mask": mask,
         }
-        names = [CONTOURS[settings.stage], *DETECTIONS, *([BOXES] if self._has_boxes else [])]
-        vertices, scores, found, finite, *boxes = self.session.run(names, inputs, self._options)
+        names = [CONTOURS[settings.stage], *DETECTIONS]
+        names += [BOXES] if self._has_boxes else []
+        names += [AMODAL] if settings.amodal else []
+        values = dict(zip(names, self.session.run(names, inputs, self._options), strict=True))
+        scores, class_ids, finite = (values[name] for name in DETECTIONS)
         return NetworkOutput(
-            vertices, scores, found, bool(finite), boxes=boxes[0] if boxes else None
+            values[CONTOURS[settings.stage]],
+            scores,
+            class_ids,
+            bool(finite),
+            boxes=values.get(BOXES),
+            amodal=values.get(AMODAL),
         )
 
 

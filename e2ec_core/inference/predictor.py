@@ -61,11 +61,12 @@ class NetworkOutput(NamedTuple):
 
     Attributes:
         vertices: float32 [K, N, 2] input px.
-        scores: float32 [K] in 0..1, falling.
+        scores: float32 [K] in 0..1.
         class_ids: int64 [K].
         finite: whether all class logits are finite.
         boxes: float32 [K, 4] xyxy, the detector's, input px; None without a box head.
         instance_ids: int64 [K], equal for components of one instance; None without components.
+        amodal: float32 [K, N, 2] input px, the amodal contours; None if not asked for.
     """
 
     vertices: NDArray[np.float32]
@@ -74,6 +75,15 @@ class NetworkOutput(NamedTuple):
     finite: bool
     boxes: NDArray[np.float32] | None = None
     instance_ids: NDArray[np.int64] | None = None
+    amodal: NDArray[np.float32] | None = None
+
+    def best(self, threshold: float) -> NetworkOutput:
+        """The instances that reach a score, best first."""
+        order = np.argsort(-self.scores, kind="stable")
+        order = order[self.scores[order] >= threshold]
+        arrays = ("vertices", "scores", "class_ids", "boxes", "instance_ids", "amodal")
+        chosen = {name: getattr(self, name) for name in arrays}
+        return self._replace(**{n: None if v is None else v[order] for n, v in chosen.items()})
 
 
 class NonFiniteError(ValueError):
@@ -111,12 +121,13 @@ class Predictor(ABC):
 
     @property
     def settings(self) -> PredictorSettings:
-        """Thresholds, sizes and classes; setting it raises ValueError for an unknown class."""
+        """Thresholds, sizes and classes; setting it raises ValueError for what the model
+        does not have."""
         return self._settings
 
     @settings.setter
     def settings(self, settings: PredictorSettings) -> None:
-        settings.class_ids(self.info.config.class_names)
+        settings.require_fit(self.info.config)
         self._settings = settings
 
     @staticmethod
@@ -236,28 +247,31 @@ class Predictor(ABC):
         Raises:
             NonFiniteError: the network's output holds NaN or inf.
         """
-        kept = int((output.scores >= max(settings.score_threshold, LEAST_SCORE)).sum())
-        vertices = output.vertices[:kept]
-        boxes = None if output.boxes is None else output.boxes[:kept]
-        finite = np.isfinite(vertices).all() and (boxes is None or np.isfinite(boxes).all())
-        if not output.finite or not finite:
+        # Scores that are not numbers reach no threshold.
+        sound = output.finite and bool(np.isfinite(output.scores).all())
+        output = output.best(max(settings.score_threshold, LEAST_SCORE))
+        points = (output.vertices, output.boxes, output.amodal)
+        if not sound or not all(np.isfinite(p).all() for p in points if p is not None):
             raise NonFiniteError(
                 f"the network's output for {self.info.name!r} in {self.precision} holds NaN or "
                 "inf; check the weights, or choose precision fp32"
             )
         origin = self.info.config.label_origin
         contours = Contours(
-            vertices=to_image_px(vertices, placement, origin),
-            scores=output.scores[:kept].copy(),
-            class_ids=output.class_ids[:kept],
+            vertices=to_image_px(output.vertices, placement, origin),
+            scores=output.scores,
+            class_ids=output.class_ids,
             stage=stage,
             image_size=placement.image_size,
-            instance_ids=None if output.instance_ids is None else output.instance_ids[:kept],
+            instance_ids=output.instance_ids,
+            amodal_vertices=None
+            if output.amodal is None
+            else to_image_px(output.amodal, placement, origin),
         )
         index = distinct(contours, settings.nms_iou)
-        if boxes is None:
+        if output.boxes is None:
             return contours[index], None
-        placed = to_image_px(boxes.reshape(-1, 2, 2), placement, origin)
+        placed = to_image_px(output.boxes.reshape(-1, 2, 2), placement, origin)
         return contours[index], placed.reshape(-1, 4).astype(np.float64)[index]
 
     def warm_up(self, image_size: tuple[int, int] = (384, 512), *, runs: int = 2) -> None:

@@ -90,14 +90,21 @@ class TorchPredictor(Predictor):
         with torch.inference_mode(), self._arithmetic():
             features = self.model.detect(images)
             found = self._propose(features, settings)
-            grown = self.model.grow(features, found.seeds, settings.stage, clip=self.model.clip)
-        return _download(features, found, grown[-1])
+            seeds = self.model.encode_regions(features, found.seeds)
+            grown = self.model.grow(features, seeds, settings.stage, clip=self.model.clip)
+            amodal = None
+            if settings.amodal:
+                assert self.model.amodal is not None
+                amodal = self.model.amodal(features, seeds, grown[-1]).contour
+            scores = self.model.rate(found.scores, seeds)
+        return _download(features, found._replace(scores=scores), grown[-1], amodal)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
-        """Names of all stages: initial, coarse, evolution 1, ..."""
+        """Names of all stages: initial, coarse, evolution 1, ..., and amodal if it is asked for."""
         count = len(self.model.evolutions)
-        return ("initial", "coarse", *(f"evolution {i + 1}" for i in range(count)))
+        evolutions = (f"evolution {i + 1}" for i in range(count))
+        return ("initial", "coarse", *evolutions, *(["amodal"] if self.settings.amodal else []))
 
     def every_stage(
         self, image_rgb: NDArray[np.uint8], boxes_xyxy: NDArray[np.float64]
@@ -121,7 +128,9 @@ class TorchPredictor(Predictor):
         with torch.inference_mode(), self._arithmetic():
             features = self.model.detect(images)
             found = self._propose(features, settings)
-            grown = self.model.grow(features, found.seeds, clip=self.model.clip)
+            seeds = self.model.encode_regions(features, found.seeds)
+            grown = self._grow(features, seeds)
+            found = found._replace(scores=self.model.rate(found.scores, seeds))
             given = self._grow_in_boxes(features, placement, boxes_xyxy)
         result = {}
         for index, (name, contours) in enumerate(zip(self.stage_names, grown, strict=True)):
@@ -150,8 +159,17 @@ class TorchPredictor(Predictor):
         boxes = torch.from_numpy(corners.reshape(1, -1, 4).astype(np.float32)).to(self.device)
         cells = cells_at(features, (boxes[..., :2] + boxes[..., 2:]) / 2)
         seeds = Seeds(cells=cells, boxes=boxes if features.has_boxes else None)
-        grown = self.model.grow(features, seeds, clip=self.model.clip)
+        grown = self._grow(features, seeds)
         return [to_image_px(c[0].float().cpu().numpy(), placement, origin) for c in grown]
+
+    def _grow(self, features: Features, seeds: Seeds) -> list[torch.Tensor]:
+        """Contours of every stage, each [1, K, N, 2] input px."""
+        seeds = self.model.encode_regions(features, seeds)
+        grown = self.model.grow(features, seeds, clip=self.model.clip)
+        if self.settings.amodal:
+            assert self.model.amodal is not None
+            grown.append(self.model.amodal(features, seeds, grown[-1]).contour)
+        return grown
 
     def _upload(self, placed: NDArray[np.uint8]) -> torch.Tensor:
         """Network input float32 [1, 3, H', W'] on the device."""
@@ -165,7 +183,12 @@ class TorchPredictor(Predictor):
         return torch.autocast(self.device.type, dtype)
 
 
-def _download(features: Features, found: Proposals, contours: torch.Tensor) -> NetworkOutput:
+def _download(
+    features: Features,
+    found: Proposals,
+    contours: torch.Tensor,
+    amodal: torch.Tensor | None = None,
+) -> NetworkOutput:
     """Results on the host, with one copy from the device; contours [1, K, N, 2]."""
     slots, vertices = contours.shape[1:3]
     columns = [contours[0].flatten(1), found.scores[0, :, None], found.class_ids[0, :, None]]
@@ -174,9 +197,14 @@ def _download(features: Features, found: Proposals, contours: torch.Tensor) -> N
         columns.append(found.instance_ids[0, :, None])
     if found.boxes is not None:
         columns.append(found.boxes[0])
+    if amodal is not None:
+        columns.insert(0, amodal[0].flatten(1))
     # float32 holds whole numbers up to 2^24 exactly, more than there are classes and ids.
     packed = torch.cat([column.float() for column in columns], dim=1).cpu().numpy()
     end = 2 * vertices
+    whole = None
+    if amodal is not None:
+        whole, packed = packed[:, :end].reshape(-1, vertices, 2), packed[:, end:]
     ids = None if found.instance_ids is None else packed[:, end + 3].astype(np.int64)
     return NetworkOutput(
         vertices=packed[:, :end].reshape(-1, vertices, 2),
@@ -185,6 +213,7 @@ def _download(features: Features, found: Proposals, contours: torch.Tensor) -> N
         finite=bool(packed[:, end + 2].all()),
         boxes=None if found.boxes is None else packed[:, -4:],
         instance_ids=ids,
+        amodal=whole,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.config import LabelOrigin
-from e2ec_core.data.labelled import Instance
+from e2ec_core.data.labelled import Instance, Truth
 from e2ec_core.geometry import (
     Polygon,
     clip_polygon,
@@ -205,17 +205,19 @@ def move_instance(
     instance: Instance, matrix: Affine, size: Sequence[int], config: AugmentConfig
 ) -> Instance | None:
     """Moves an object into the view and cuts it at the border; None if too little is left."""
-    whole, parts = 0.0, []
-    for part in instance.parts:
-        moved = apply_affine(matrix, part)
-        whole += abs(signed_area(moved))
-        cut = clip_polygon(moved, size[1] + 1, size[0] + 1)  # edges, not centres, bound it
-        if len(cut) >= 3 and abs(signed_area(cut)) > 1.0:
-            parts.append(cut)
-    area = sum(abs(signed_area(part)) for part in parts)
-    if area < max(config.min_area, config.min_visible * whole):
+    moved = [apply_affine(matrix, part) for part in instance.parts]
+    parts = _cut(moved, size)
+    before, area = (sum(abs(signed_area(part)) for part in some) for some in (moved, parts))
+    if area < max(config.min_area, config.min_visible * before):
         return None
-    return Instance(class_id=instance.class_id, parts=tuple(parts), crowd=instance.crowd)
+    whole = instance.whole and _cut([apply_affine(matrix, part) for part in instance.whole], size)
+    return replace(instance, parts=parts, whole=whole or None, truth=Truth())
+
+
+def _cut(parts: Sequence[Polygon], size: Sequence[int]) -> tuple[Polygon, ...]:
+    """What of polygons lies in a view of (height, width) px."""
+    cut = (clip_polygon(part, size[1] + 1, size[0] + 1) for part in parts)  # edges bound it
+    return tuple(part for part in cut if len(part) >= 3 and abs(signed_area(part)) > 1.0)
 
 
 def make_view(
@@ -300,6 +302,8 @@ def raster(parts: Sequence[Polygon], size: Sequence[int]) -> Image:
 def paste(view: View, image: Image, instance: Instance, config: AugmentConfig) -> View:
     """Lays an object of another view over this one; what it covers is no longer visible.
 
+    Whole outlines stay: they go on behind the object.
+
     Args:
         view: the view below.
         image: the other view's pixels, of the same size.
@@ -320,6 +324,5 @@ def paste(view: View, image: Image, instance: Instance, config: AugmentConfig) -
         left = mask_to_polygons(seen & ~covered, min_area=16.0)
         area = sum(abs(signed_area(part)) for part in left)
         if area >= max(config.min_area, config.min_visible * seen.sum()):
-            parts = tuple(part + 0.5 for part in left)
-            kept.append(Instance(class_id=below.class_id, parts=parts, crowd=below.crowd))
+            kept.append(replace(below, parts=tuple(part + 0.5 for part in left)))
     return View(image=blended.astype(np.uint8), instances=(*kept, instance))

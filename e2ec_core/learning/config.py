@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from e2ec_core.config import ModelConfig
 from e2ec_core.data.class_names import LabelFormat
+from e2ec_core.data.kins import OutlineChoice
 from e2ec_core.geometry import AlignmentMode
 from e2ec_core.learning.augment import AugmentConfig
 from e2ec_core.learning.losses import LastStageLoss, LossWeights
@@ -27,8 +28,9 @@ class DataConfig:
     )
     images: str = setting(_REQUIRED, "folder of the image files")
     format: LabelFormat = setting("coco", "form of the labels")
-    outline: Literal["amodal", "visible"] = setting(
-        "amodal", "of KINS, whole (amodal) objects or their visible parts"
+    outline: OutlineChoice = setting(
+        "amodal",
+        "of KINS, whole (amodal) objects, their visible parts, or `both` for a model of both",
     )
     split_file: str | None = setting(
         None,
@@ -124,7 +126,10 @@ class PartRates:
     neck: float = setting(1.0, "of the detector's neck", low=0.0)
     heads: float = setting(1.0, "of the detector's heads, but for their class layers", low=0.0)
     classes: float = setting(1.0, "of the layers with a channel for each class", low=0.0)
-    contours: float = setting(1.0, "of everything behind the detector", low=0.0)
+    contours: float = setting(1.0, "of everything behind the detector but `amodal`", low=0.0)
+    amodal: float = setting(
+        1.0, "of the stages of the amodal outline, in a model of both outlines", low=0.0
+    )
 
     def __post_init__(self) -> None:
         check(self, "optimizer.rates.")

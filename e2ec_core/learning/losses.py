@@ -42,6 +42,10 @@ class Counts(NamedTuple):
     """Whole objects: `instances`, unless these are components of objects."""
     components: Tensor
     """Cells of the component maps that are exactly 1."""
+    whole: Tensor
+    """Instances whose amodal outline is known, for a model that finds it beside the visible one."""
+    whole_keys: Tensor
+    """Key vertices of these outlines."""
 
 
 def count_targets(
@@ -50,6 +54,7 @@ def count_targets(
     valid: Tensor,
     objects: Tensor | None = None,
     component_heat: Tensor | None = None,
+    whole: tuple[Tensor, Tensor] | None = None,
 ) -> Counts:
     """Counts of one batch.
 
@@ -59,11 +64,17 @@ def count_targets(
         valid: bool [B, K].
         objects: bool [B, K], of a model with components.
         component_heat: [B, K, 14, 56], likewise.
+        whole: of a model with a second outline, valid slots bool [B, K] and keys bool [B, K, N].
     """
     key_count = (keys.bool() & valid.bool()[..., None]).sum()
+    whole_valid, whole_keys = whole or (valid & False, keys)
+    whole_valid = whole_valid & valid.bool()
     object_count = (valid if objects is None else objects).sum()
     components = object_count if component_heat is None else (component_heat == 1).sum()
-    counts = (valid.sum(), key_count, (heatmap == 1).sum(), object_count, components)
+    counts = (
+        *(valid.sum(), key_count, (heatmap == 1).sum(), object_count, components),
+        *(whole_valid.sum(), (whole_keys & whole_valid[..., None]).sum()),
+    )
     return Counts(*(n.float() for n in counts))
 
 

@@ -16,6 +16,7 @@ _PARTS = (
     (re.compile(r"detector\.backbone\."), "backbone"),
     (re.compile(r"detector\.neck\."), "neck"),
     (re.compile(r"detector\."), "heads"),
+    (re.compile(r"amodal\."), "amodal"),
 )
 
 

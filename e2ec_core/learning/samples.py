@@ -67,12 +67,25 @@ class Samples(NamedTuple):
     head."""
     box_choice: Tensor
     """[K, 1] float32, uniform in 0..1, that chooses true or predicted boxes; [K, 0] likewise."""
+    whole_contours: Tensor
+    """[K, N, 2] float32, as `contours`, of amodal outlines; [K, 0, 2] for a model without a second
+    outline, as are the next three."""
+    whole_keys: Tensor
+    """[K, N] bool, key vertices of the amodal contours."""
+    whole_boxes: Tensor
+    """[K, 4] float32 xyxy around the amodal contours, network-input px."""
+    whole_masks: Tensor
+    """[K, 64, 64] uint8 of 0 and 1, each over its amodal box; float32 on the device."""
+    whole_valid: Tensor
+    """[K] bool, slots whose amodal outline is known."""
 
     def to(self, device: torch.device) -> Samples:
         """Copies a batch to the training device, where pixels and masks become float32."""
         moved = Samples(*(value.to(device, non_blocking=True) for value in self))
         return moved._replace(
-            image=moved.image.permute(0, 3, 1, 2).float(), masks=moved.masks.float()
+            image=moved.image.permute(0, 3, 1, 2).float(),
+            masks=moved.masks.float(),
+            whole_masks=moved.whole_masks.float(),
         )
 
 

@@ -29,7 +29,8 @@ def load_start(
     """Loads a checkpoint, or the detector or backbone it holds, into a fresh model.
 
     The heatmap's channels are taken by class name; those of classes that the checkpoint does not
-    know keep their fresh weights, and so do a box head and a component head that it lacks.
+    know keep their fresh weights, and so do a box head and a component head that it lacks. Amodal
+    stages that it lacks take its visible ones' region encoder, as far as the sizes are equal.
 
     Args:
         model: with random weights.
@@ -58,9 +59,13 @@ def load_start(
     state = match_classes(state, own, known, wanted)
     fresh = tuple(n for n, w in zip(config.class_names, wanted, strict=True) if w not in known)
     fresh = fresh if part != "backbone" else config.class_names
-    for head in ("detector.box_head.", "component_head."):
+    for head in ("detector.box_head.", "component_head.", "amodal."):
         if not any(name.startswith(head) for name in state):
-            state |= {name: value for name, value in own.items() if name.startswith(head)}
+            state |= {
+                name: _like_visible(name, value, state)
+                for name, value in own.items()
+                if name.startswith(head)
+            }
     if part == "all":
         load_state(model, state, start)
         return fresh
@@ -69,6 +74,12 @@ def load_start(
     taken = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     load_state(model.get_submodule(module), taken, start)
     return fresh
+
+
+def _like_visible(name: str, value: Tensor, state: Mapping[str, Tensor]) -> Tensor:
+    """The weights of the visible outline's region encoder where the amodal one's fit them."""
+    known = state.get(name.removeprefix("amodal.")) if name.startswith("amodal.region.") else None
+    return known if known is not None and known.shape == value.shape else value
 
 
 def match_classes(

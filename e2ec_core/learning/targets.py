@@ -209,6 +209,11 @@ def _empty(input_size: tuple[int, int], settings: TargetSettings) -> Samples:
         point_noise=torch.zeros(slots, 0, 2),
         box_noise=torch.zeros(slots, 0),
         box_choice=torch.zeros(slots, 0),
+        whole_contours=torch.zeros(slots, 0, 2),
+        whole_keys=torch.zeros(slots, 0, dtype=torch.bool),
+        whole_boxes=torch.zeros(slots, 0),
+        whole_masks=torch.zeros(slots, 0, 0, dtype=torch.uint8),
+        whole_valid=torch.zeros(slots, dtype=torch.bool),
     )
 
 
@@ -219,21 +224,25 @@ def _fill(
     contour = align_contour(
         part.polygon, settings.vertices, settings.directions, settings.alignment
     )
-    size = part.box[2:] - part.box[:2]
-    tolerance = settings.key_tolerance
-    if settings.key_tolerance_of_box is not None:
-        tolerance = min(tolerance, settings.key_tolerance_of_box * float(size.max()))
     if settings.components or not settings.heatmap:  # a heatmap has centres of whole objects
         cell = _centre_cell(targets.heatmap, part.box)
     else:
         cell = _draw_centre(targets.heatmap[class_id], part.box)
     targets.cells[slot] = torch.from_numpy(cell)
     targets.contours[slot] = torch.from_numpy(contour)
-    targets.keys[slot] = torch.from_numpy(key_vertices(contour, tolerance))
+    targets.keys[slot] = torch.from_numpy(key_vertices(contour, key_tolerance(part.box, settings)))
     targets.boxes[slot] = torch.from_numpy(part.box)
     targets.class_ids[slot] = class_id
     targets.instance_ids[slot] = part.instance
     targets.valid[slot] = True
+
+
+def key_tolerance(box: NDArray[np.float64], settings: TargetSettings) -> float:
+    """Tolerance of Douglas-Peucker for an outline inside a box xyxy, px."""
+    if settings.key_tolerance_of_box is None:
+        return settings.key_tolerance
+    longer = float((box[2:] - box[:2]).max())
+    return min(settings.key_tolerance, settings.key_tolerance_of_box * longer)
 
 
 def _fill_object(

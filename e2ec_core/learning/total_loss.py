@@ -21,6 +21,7 @@ from e2ec_core.learning.losses import (
 )
 from e2ec_core.learning.region_losses import contour_iou_loss, region_mask_loss
 from e2ec_core.learning.samples import Samples
+from e2ec_core.learning.whole_losses import whole_losses
 from e2ec_core.model.candidates import boxes_found
 from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.sampling import gather_cells
@@ -37,6 +38,7 @@ def batch_counts(batch: Samples) -> Counts:
         batch.valid,
         objects=batch.object_valid if has_objects else None,
         component_heat=batch.object_heat if has_parts else None,
+        whole=(batch.whole_valid, batch.whole_keys) if batch.whole_keys.shape[2] else None,
     )
 
 
@@ -120,12 +122,26 @@ def batch_losses(
     parts = model.component_head is not None
     seeds = model.encode_regions(features, plant_training_seeds(features, batch, parts=parts))
     stages = model.grow(features, seeds, clip=False)
-    contours = _contour_losses(model, stages, batch, config, epoch, counts)
-    terms = {"initial": contours.initial}
-    if model.deformation is not None:
-        terms["coarse"] = contours.coarse
-    terms |= {f"evolution{i + 1}": term for i, term in enumerate(contours.evolutions)}
+    terms: dict[str, Tensor] = {}
+    total = stages[-1].new_zeros(())
     weighted: dict[str, tuple[float, Tensor]] = {}
+    # A second outline can learn beside a first one that stays as it is.
+    learns = model.amodal is None or any(p.requires_grad for p in model.initial.parameters())
+    if learns:
+        contours = _contour_losses(model, stages, batch, config, epoch, counts)
+        total = contours.total
+        terms["initial"] = contours.initial
+        if model.deformation is not None:
+            terms["coarse"] = contours.coarse
+        terms |= {f"evolution{i + 1}": term for i, term in enumerate(contours.evolutions)}
+    if model.amodal is not None:
+        whole = model.amodal(features, seeds, stages[-1])
+        scale = _units(batch, config)
+        own, weighted_sum = whole_losses(
+            stages[-1], whole, batch, config, epoch=epoch, scale=scale, counts=counts
+        )
+        terms |= own
+        total = total + weighted_sum
     if train_detector:
         if features.heatmap is not None:
             heatmap = heatmap_focal_loss(features.heatmap, batch.heatmap, counts=counts)
@@ -140,7 +156,7 @@ def batch_losses(
         found = component_losses(model.component_head, features, batch, counts=counts)
         weighted["component_heat"] = config.component_heat, found["component_heat"]
         weighted["component_size"] = config.component_size, found["component_size"]
-    if seeds.region is not None:
+    if seeds.region is not None and learns:
         true = batch.masks, batch.boxes
         mask = region_mask_loss(seeds.region, *true, batch.valid, counts=counts)
         iou = contour_iou_loss(
@@ -152,10 +168,16 @@ def batch_losses(
             counts=counts,
         )
         weighted |= {"mask": (config.mask, mask), "iou": (config.contour_iou, iou)}
-    total = contours.total
     for factor, term in weighted.values():
         total = total + factor * term
     return terms | {name: term for name, (_, term) in weighted.items()} | {"total": total}
+
+
+def _units(batch: Samples, config: LossConfig) -> Tensor | None:
+    """What contours are measured in, [B, K, 2] px: 1/64 of their boxes; None for px."""
+    if not config.box_units:
+        return None
+    return (batch.boxes[..., 2:] - batch.boxes[..., :2]).clamp(min=8.0) / 64
 
 
 def _contour_losses(
@@ -169,7 +191,6 @@ def _contour_losses(
     weights = config.weights
     if model.deformation is None:  # the coarse contour is the initial one, which has its own loss
         weights = dataclasses.replace(weights, coarse=0.0)
-    size = (batch.boxes[..., 2:] - batch.boxes[..., :2]).clamp(min=8.0)
     return contour_losses(
         stages,
         batch.contours,
@@ -179,7 +200,7 @@ def _contour_losses(
         last_evolutions=config.matched_evolutions,
         initial_target=model.initial_target(batch.contours),
         weights=weights,
-        scale=size / 64 if config.box_units else None,
+        scale=_units(batch, config),
         matching_beta=config.matching_beta,
         counts=counts,
     )

@@ -172,8 +172,9 @@ class Trainer:
     def _train_epoch(self, batches: Iterator[Samples], bar: Any, last_step: int | None) -> None:
         progress, config = self.progress, self.config
         self.model.train()
-        if config.freeze_detector:
-            self.model.detector.eval()
+        for part in self.model.children():  # the norms of what does not learn stay as they are
+            if not any(p.requires_grad for p in part.parameters()):
+                part.eval()
         started = time.monotonic() - progress.seconds
         while progress.position < self.steps_per_epoch and self.step != last_step:
             parts = [next(batches).to(self.process.device) for _ in range(config.accumulate)]

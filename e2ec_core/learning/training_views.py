@@ -22,6 +22,11 @@ from e2ec_core.learning.image_cache import ImageCache
 from e2ec_core.learning.region_losses import IOU_CELLS
 from e2ec_core.learning.samples import MASK_CELLS, Samples
 from e2ec_core.learning.targets import make_targets, target_settings
+from e2ec_core.learning.whole_outlines import (
+    add_whole_outlines,
+    with_assumed_whole,
+    worth_learning,
+)
 
 _LOG = logging.getLogger(__name__)
 _MOST_UNREADABLE = 20
@@ -59,6 +64,7 @@ class TrainingViews(Dataset[Samples]):
         self.has_boxes = self.has_regions or model.initial == "octagon" or model.components
         # With components every part is a target of its own, but for classes that stay whole.
         self.joined = config.loss.parts == "joined" and not model.components
+        self.both_outlines = model.both_outlines
         self._cache = ImageCache(config.image_cache)
         self._unreadable: set[str] = set()
 
@@ -87,7 +93,8 @@ class TrainingViews(Dataset[Samples]):
         class_ids = [i.class_id for i in labelled]
         sample = make_targets(rings, class_ids, (height, width), self.targets)
         if self.config.contours_per_view:
-            sample = pick_slots(rng, sample, self.config.contours_per_view)
+            worth = [worth_learning(i) if self.both_outlines else 0.0 for i in labelled]
+            sample = pick_slots(rng, sample, self.config.contours_per_view, worth)
         image = change_colors(rng, view.image, augment)
         sample = sample._replace(
             image=torch.from_numpy(np.ascontiguousarray(image)),
@@ -95,6 +102,9 @@ class TrainingViews(Dataset[Samples]):
         )
         if self.has_regions:
             sample = sample._replace(masks=_masks(labelled if self.joined else None, sample))
+        if self.both_outlines:
+            sample = add_whole_outlines(sample, labelled, (height, width), self.targets)
+            sample = sample._replace(whole_masks=_whole_masks(labelled, sample))
         return self._with_noise(sample, seed)
 
     def _with_noise(self, sample: Samples, seed: tuple[int, int, int]) -> Samples:
@@ -138,7 +148,10 @@ class TrainingViews(Dataset[Samples]):
         self, rng: np.random.Generator, position: int, pixels: Image, augment: AugmentConfig
     ) -> View:
         origin = self.config.model.label_origin
-        return make_view(rng, pixels, self.images[position].instances, augment, origin)
+        instances = self.images[position].instances
+        if self.both_outlines:
+            instances = with_assumed_whole(instances)
+        return make_view(rng, pixels, instances, augment, origin)
 
     def _pasted(
         self, rng: np.random.Generator, view: View, count: int, augment: AugmentConfig
@@ -158,10 +171,20 @@ def resized(augment: AugmentConfig, size: tuple[int, int]) -> AugmentConfig:
     return dataclasses.replace(augment, size=size, base_side=base)
 
 
-def pick_slots(rng: np.random.Generator, targets: Samples, count: int) -> Samples:
-    """Keeps `count` slots of contours, valid ones at random; the heatmap keeps all objects."""
-    valid = targets.valid.numpy()
-    order = torch.from_numpy(np.argsort(~valid * 2.0 + rng.random(len(valid)))[:count])
+def pick_slots(
+    rng: np.random.Generator, targets: Samples, count: int, worth: Sequence[float] = ()
+) -> Samples:
+    """Keeps `count` slots of contours; the heatmap keeps all objects.
+
+    Args:
+        rng: source of randomness.
+        targets: of one view.
+        count: slots to keep: valid ones first, then those worth more, else at random.
+        worth: whole numbers 0 to 2 by `instance_ids`; none: all alike.
+    """
+    valid, instances = targets.valid.numpy(), targets.instance_ids.numpy()
+    gain = np.array([*worth, 0.0])[instances] if len(worth) else np.zeros(len(valid))
+    order = torch.from_numpy(np.argsort(~valid * 4.0 - gain + rng.random(len(valid)))[:count])
     contours = ("cells", "contours", "keys", "boxes", "class_ids", "instance_ids", "valid")
     return targets._replace(**{name: getattr(targets, name)[order] for name in contours})
 
@@ -174,6 +197,16 @@ def _masks(instances: Sequence[Instance] | None, targets: Samples) -> Tensor:
         if instances is not None:
             parts = instances[int(targets.instance_ids[slot])].parts
         masks[slot] = torch.from_numpy(box_mask(parts, targets.boxes[slot].numpy()))
+    return masks
+
+
+def _whole_masks(instances: Sequence[Instance], targets: Samples) -> Tensor:
+    """Masks of amodal outlines, each over its box."""
+    masks = torch.zeros(len(targets.valid), MASK_CELLS, MASK_CELLS, dtype=torch.uint8)
+    for slot in np.flatnonzero(targets.whole_valid.numpy()).tolist():
+        whole = instances[int(targets.instance_ids[slot])].whole
+        assert whole is not None
+        masks[slot] = torch.from_numpy(box_mask(whole, targets.whole_boxes[slot].numpy()))
     return masks
 
 

@@ -13,6 +13,7 @@ from e2ec_core.model.lite.detector import LAYOUT, NanoDetPlus
 from e2ec_core.model.lite.maps import StageMaps
 from e2ec_core.model.lite.region import RegionEncoder
 from e2ec_core.model.lite.stages import LiteDeformation, LiteEvolution, LiteInitial
+from e2ec_core.model.lite.whole import WholeOutline
 from e2ec_core.model.peaks import HEATMAP_BIAS
 from e2ec_core.model.published.deformation import GlobalDeformation, PaperDeformation
 from e2ec_core.model.published.detector import CenterNetDetector, Normalize
@@ -61,6 +62,11 @@ def _build_lite(config: ModelConfig) -> E2EC:
         ),
         evolutions=[evolution(0.32 / 2**i) for i in range(config.evolutions)],
         component_head=_component_head(config, LAYOUT.feature, hidden=64),
+        amodal=(
+            WholeOutline(maps, channels=shape, code=code, vertices=vertices)
+            if config.both_outlines
+            else None
+        ),
         clip=False,
     )
 

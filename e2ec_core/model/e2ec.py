@@ -44,7 +44,9 @@ class E2EC(nn.Module):
     * region (lite preset only): ``(features, seeds) -> Region``, read by the stages;
     * component head (optional): ``propose(features, peaks) -> Proposals``, a seed for each part;
     * initial: ``(features, seeds) -> contour``;
-    * deformation and each evolution: ``(features, seeds, contour) -> contour``.
+    * deformation and each evolution: ``(features, seeds, contour) -> contour``;
+    * amodal (optional): ``(features, seeds, contour) -> WholeContours``, a second outline that goes
+      on behind what hides the object; it does not change the first.
 
     The number of slots K is fixed, no step depends on the data's values, and nothing waits for
     the device, so the whole can be exported and compiled.
@@ -60,6 +62,7 @@ class E2EC(nn.Module):
         adapter: nn.Module | None = None,
         region: nn.Module | None = None,
         component_head: ComponentHead | None = None,
+        amodal: nn.Module | None = None,
         clip: bool = True,
     ) -> None:
         """Assemble the model.
@@ -74,6 +77,7 @@ class E2EC(nn.Module):
             region: encoder of the features inside every seed's box, if the stages read one.
             component_head: finds the components of instances, with a contour each; without it
                 every instance is one contour.
+            amodal: finds the amodal contour from the final visible one, for a model of both.
             clip: whether inference keeps initial and coarse contours inside the image.
         """
         super().__init__()
@@ -84,6 +88,7 @@ class E2EC(nn.Module):
         self.initial = initial
         self.deformation = deformation
         self.evolutions = nn.ModuleList(evolutions)
+        self.amodal = amodal
         self.clip = clip
 
     def detect(self, images: Tensor, *, learn: bool = True) -> Features:
@@ -123,6 +128,20 @@ class E2EC(nn.Module):
         if self.region is None or seeds.region is not None:
             return seeds
         return seeds._replace(region=self.region(features, seeds))
+
+    def rate(self, scores: Tensor, seeds: Seeds) -> Tensor:
+        """Scores [B, K] of the instances with their contours.
+
+        A detector scores boxes. Where regions are encoded, the mean of the mask's probability
+        inside the mask says how sure the outline is, and multiplies the score (as "maskness" in
+        SOLO, Wang et al., ECCV 2020).
+        """
+        if seeds.region is None:
+            return scores
+        probability = seeds.region.mask.flatten(2).sigmoid()
+        inside = (probability > 0.5).to(probability.dtype)
+        sure = (probability * inside).sum(2) / inside.sum(2).clamp(min=1)
+        return scores * sure.to(scores.dtype)
 
     def grow(
         self,
@@ -186,5 +205,13 @@ class E2EC(nn.Module):
         """
         features = self.detect(images)
         found = self.propose(features, max_instances)
-        contours = self.grow(features, found.seeds, stage, clip=self.clip)
-        return Detections(contours[-1], found.scores, found.class_ids, found.instance_ids)
+        seeds = self.encode_regions(features, found.seeds)
+        contours = self.grow(features, seeds, stage, clip=self.clip)[-1]
+        scores, order = self.rate(found.scores, seeds).sort(dim=1, descending=True, stable=True)
+        ids = found.instance_ids
+        return Detections(
+            contours.take_along_dim(order[:, :, None, None], 1),
+            scores,
+            found.class_ids.take_along_dim(order, 1),
+            None if ids is None else ids.take_along_dim(order, 1),
+        )

@@ -93,6 +93,23 @@ class Region(NamedTuple):
     frame: Tensor
 
 
+class WholeContours(NamedTuple):
+    """Amodal contours of the seeds.
+
+    Attributes:
+        stages: [coarse, evolved 1, ...], each [B, K, N, 2] (x, y) in input px.
+        region: in which they were found; its mask is that of the whole object.
+    """
+
+    stages: list[Tensor]
+    region: Region
+
+    @property
+    def contour(self) -> Tensor:
+        """The last stage's."""
+        return self.stages[-1]
+
+
 class Seeds(NamedTuple):
     """K slots per image from which contours grow.
 

@@ -22,7 +22,7 @@ def _images() -> list[LabelledImage]:
     """Three images: one with every kind of object, one empty, one with a crowd."""
     rle = {"size": [40, 60], "counts": [0, 2400]}
     objects = (
-        Instance(class_id=2, parts=(SQUARE, SQUARE + 20)),
+        Instance(class_id=2, parts=(SQUARE, SQUARE + 20), whole=(SQUARE[:3] * 2,)),
         Instance(class_id=0, parts=(SQUARE[:3],), truth=Truth(area=7.5, bbox=(1, 2, 3, 4.5))),
         Instance(class_id=1, parts=(SQUARE,), crowd=True, truth=Truth(segmentation=rle)),
     )
@@ -43,9 +43,12 @@ def _images() -> list[LabelledImage]:
 
 
 def _same(a: LabelledImage, b: LabelledImage) -> bool:
-    parts = [[p.tolist() for i in image.instances for p in i.parts] for image in (a, b)]
+    parts = [
+        [p.tolist() for i in image.instances for p in (*i.parts, *(i.whole or ()))]
+        for image in (a, b)
+    ]
     bare = [
-        replace(image, instances=tuple(replace(i, parts=()) for i in image.instances))
+        replace(image, instances=tuple(replace(i, parts=(), whole=None) for i in image.instances))
         for image in (a, b)
     ]
     return parts[0] == parts[1] and bare[0] == bare[1]

@@ -9,7 +9,7 @@ import pytest
 
 from e2ec_core.colors import class_color
 from e2ec_core.contours import Contours
-from e2ec_core.inference.draw import draw_contours
+from e2ec_core.inference.draw import dashes, draw_contours
 
 NAMES = ("car", "person", "traffic light")
 GREY = np.full((100, 140, 3), 90, np.uint8)
@@ -124,3 +124,34 @@ def test_a_view_that_is_read_only_can_be_drawn_on() -> None:
     image.setflags(write=False)
     drawn = draw_contours(image, _square(30, 30, 40), NAMES)
     assert (drawn != image).any()
+
+
+def test_dashes_cover_half_of_the_outline_in_pieces_of_their_length() -> None:
+    ring = np.array([[0, 0], [0, 30], [40, 30], [40, 0]], np.float32)
+    pieces = dashes(ring, 10)
+    lengths = [np.hypot(*np.diff(piece, axis=0).T).sum() for piece in pieces]
+    assert len(pieces) == 7
+    np.testing.assert_allclose(lengths, 10, atol=1e-4)
+    np.testing.assert_array_equal(pieces[0], [[0, 0], [0, 10]])
+
+
+def test_amodal_contours_are_drawn_where_something_is_hidden() -> None:
+    image = np.zeros((60, 90, 3), np.uint8)
+    square = np.array([[[10, 40], [30, 40], [30, 20], [10, 20]]], np.float32)
+    wide = np.array([[[10, 40], [80, 40], [80, 20], [10, 20]]], np.float32)
+    contours = Contours(
+        vertices=square,
+        scores=np.ones(1, np.float32),
+        class_ids=np.zeros(1, np.int64),
+        stage="final",
+        image_size=(60, 90),
+    )
+    plain = draw_contours(image, contours, ["car"], labels=False)
+    same = replace(contours, amodal_vertices=square)
+    np.testing.assert_array_equal(draw_contours(image, same, ["car"], labels=False), plain)
+    drawn = draw_contours(
+        image, replace(contours, amodal_vertices=wide), ["car"], labels=False, line_width=1
+    )
+    upper = drawn[20, 40:80].any(-1)
+    assert 0.3 < upper.mean() < 0.9
+    assert not drawn[25:35, 45:75].any()

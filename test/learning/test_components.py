@@ -201,7 +201,7 @@ def test_the_boxes_of_whole_objects_train_the_box_head(data: CocoDataset) -> Non
         sides[row, :, y, x] = torch.cat(
             [4 * batch.object_cells[row, slot] - low, high - 4 * batch.object_cells[row, slot]]
         )
-    model.detect = lambda images: features._replace(box_sides=sides)  # type: ignore[method-assign]
+    model.detect = lambda images, **_: features._replace(box_sides=sides)  # type: ignore[method-assign]
     terms = batch_losses(model, batch, LOSS, epoch=0, train_detector=True)
     assert float(terms["box"].detach()) == pytest.approx(0, abs=1e-6)
 

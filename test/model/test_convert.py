@@ -69,7 +69,7 @@ def test_converted_file_holds_config_names_and_the_same_tensors(
         evolutions=2,
         placement="kins",
         label_origin="centre",
-        amodal=True,
+        outlines=("amodal",),
     )
     assert "non-commercial" in info.card["licence"]
     loaded = build_model(info.config)

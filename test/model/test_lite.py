@@ -337,8 +337,7 @@ def test_every_parameter_of_the_stages_gets_a_gradient() -> None:
     torch.manual_seed(5)
     model = build_model(CONFIG).train()
     images = 255 * torch.rand(1, 3, 128, 128)
-    with torch.no_grad():
-        features = model.detect(images)
+    features = model.detect(images, learn=False)
     seeds = _seeds((30, 20, 80, 100), (50, 50, 110, 90), dtype=torch.float32)
     seeds = model.encode_regions(features, seeds)
     contours = model.grow(features, seeds, clip=False)

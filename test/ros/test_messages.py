@@ -11,7 +11,7 @@ from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
-from e2ec_ros.contour_messages import vertices_of
+from e2ec_ros.contour_messages import amodal_vertices_of, vertices_of
 from e2ec_ros.messages import (
     clip_to_image,
     contour_array,
@@ -38,6 +38,18 @@ def test_an_instance_carries_box_area_and_vertices_in_order() -> None:
     assert instance.track_id == InstanceContour.NO_TRACK == -1
     assert not instance.truncated
     assert not instance.amodal
+
+
+def test_amodal_contours_and_the_hidden_share_travel() -> None:
+    plain = contour_array(contours(SQUARE), MODEL, TIMING, Header()).instances[0]
+    assert len(plain.amodal_contour) == 0
+    assert plain.hidden == 0
+    whole = np.array([[[10, 60], [20, 60], [20, 20], [10, 20]]], np.float32)
+    both = clip_to_image(replace(contours(SQUARE), amodal_vertices=whole))
+    instance = contour_array(both, MODEL, TIMING, Header()).instances[0]
+    assert amodal_vertices_of(instance).tolist() == [[10, 49.5], [20, 49.5], [20, 20], [10, 20]]
+    assert instance.hidden == pytest.approx(1 - 20 / 29.5)
+    assert instance.area == 200
 
 
 def test_contours_of_one_object_share_their_number() -> None:

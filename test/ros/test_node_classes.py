@@ -11,6 +11,7 @@ from rcl_interfaces.srv import GetParameters
 from sensor_msgs.msg import Image
 
 from e2ec_ros.images import fill_image
+from e2ec_ros.msg import InstanceContour
 from e2ec_ros.playback.sources import open_source
 from e2ec_ros.srv import SegmentImage
 
@@ -83,3 +84,24 @@ def test_files_and_arguments_give_classes(
     (value,) = bench.call(GetParameters, "/e2ec/get_parameters", request).values
     assert value.string_array_value == expected
     assert bench.transition("configure")
+
+
+def test_amodal_contours_come_when_they_are_asked_for(
+    bench: Bench, make_node: MakeNode, coffee: Image
+) -> None:
+    make_node(short_side=256)
+    assert bench.transition("configure")
+
+    def segment() -> list[InstanceContour]:
+        answer = bench.call(SegmentImage, "/e2ec/segment", SegmentImage.Request(image=coffee))
+        return list(answer.result.instances)
+
+    plain = segment()
+    assert plain
+    assert all(len(instance.amodal_contour) == 0 for instance in plain)
+    assert bench.set("amodal", True) == ""
+    both = segment()
+    assert all(len(instance.amodal_contour) == len(instance.contour) for instance in both)
+    assert [instance.contour for instance in both] == [instance.contour for instance in plain]
+    assert all(0 <= instance.hidden < 1 for instance in both)
+    assert "choose stage final" in bench.set("stage", "coarse")
