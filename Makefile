@@ -16,7 +16,8 @@ help:  ## Show this list
 env:  ## Set everything up in .venv (seconds when it is there): packages, ROS 2, messages
 	@$(PYTHON) tools/setup_env.py
 
-demo: env  ## Run camera and node on real ROS 2; INPUT=image, folder, video or rosbag2; OUTPUT=folder
+demo:  ## Run camera and node on real ROS 2; INPUT=image, folder, video or rosbag2; OUTPUT=folder
+	@$(PYTHON) tools/setup_env.py demo
 	@$(RUN) python -m e2ec_ros.demo --output "$(OUTPUT)" $(if $(INPUT),--input "$(INPUT)")
 
 test: env  ## Run the tests

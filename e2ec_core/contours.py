@@ -52,7 +52,14 @@ class Contours:
 
     def __getitem__(self, index: Any) -> Contours:
         """Selects instances by slice, index array or boolean mask (anything that keeps [K])."""
-        arrays = ("vertices", "scores", "class_ids", "instance_ids", "track_ids", "amodal_vertices")
+        arrays = (
+            "vertices",
+            "scores",
+            "class_ids",
+            "instance_ids",
+            "track_ids",
+            "amodal_vertices",
+        )
         values = {name: getattr(self, name) for name in arrays}
         return replace(self, **{n: None if v is None else v[index] for n, v in values.items()})
 

@@ -11,12 +11,13 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, cast
 
+from e2ec_core.shipped_weights import shipped_weights
 from e2ec_ros.messages import ModelDescription
 from e2ec_ros.parameters import NodeParameters
-from e2ec_ros.resources import SHIPPED_WEIGHTS, resource
 
 if TYPE_CHECKING:
-    from e2ec_core.inference.predictor import Backend, Precision, Predictor
+    from e2ec_core.inference.predictor import Precision, Predictor
+    from e2ec_core.shipped_weights import Backend
 
 
 def load_predictor(parameters: NodeParameters) -> Predictor:
@@ -31,12 +32,19 @@ def load_predictor(parameters: NodeParameters) -> Predictor:
 
     cv2.setNumThreads(1)  # OpenCV's thread pool and the backend's slow each other down
     try:
+        backend, precision = (
+            cast("Backend", parameters.backend),
+            cast("Precision", parameters.precision),
+        )
+        weights = parameters.weights or shipped_weights(
+            backend, device=parameters.device, precision=precision
+        )
         predictor = Predictor.from_checkpoint(
-            parameters.weights or resource(SHIPPED_WEIGHTS),
+            weights,
             device=parameters.device,
-            precision=cast("Precision", parameters.precision),
+            precision=precision,
             settings=parameters.predictor_settings(),
-            backend=cast("Backend", parameters.backend),
+            backend=backend,
             threads=parameters.threads,
         )
         predictor.warm_up()

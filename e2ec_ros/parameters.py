@@ -51,7 +51,7 @@ class NodeParameters:
     weights: str = parameter(
         "weights",
         "",
-        "Weights file (.safetensors, or .onnx of `e2ec export`); empty for the one that ships "
+        "Weights file (.safetensors, or .onnx of `e2ec export`); empty for the model that ships "
         "with the package.",
         change="unconfigured",
         reason=_LOADED,
@@ -59,8 +59,8 @@ class NodeParameters:
     backend: str = parameter(
         "backend",
         "auto",
-        "What runs the network: torch, onnxruntime (.onnx, no PyTorch), or auto, which goes by "
-        "the weights file.",
+        "What runs the network: torch, onnxruntime (.onnx, no PyTorch), or auto: what the weights "
+        "file is for, and of the model that ships the fastest that is installed.",
         change="unconfigured",
         reason=_LOADED,
         choices=("auto", "torch", "onnxruntime"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-SHIPPED_WEIGHTS = "weights/e2ec_lite.safetensors"
-
 
 def resource(name: str) -> Path:
     """Path of a file of the package, e.g. `config/e2ec.yaml`.

@@ -1,7 +1,8 @@
 """Makes the project's environment in `.venv`: packages, ROS 2 and the compiled messages.
 
-Run through `make env`. Where a ROS 2 is sourced, its rclpy is used; elsewhere ROS 2 comes from
-PyPI. A second run compares fingerprints and returns at once. `tools/with_ros COMMAND` (or sourcing
+Run through `make env`; `make demo` adds the word `demo`: without PyTorch and what training and
+tests need, unless there is an NVIDIA GPU. Where a ROS 2 is sourced, its rclpy is used; elsewhere
+ROS 2 comes from PyPI. A second run compares fingerprints and returns at once. `tools/with_ros COMMAND` (or sourcing
 `.venv/ros.sh`) then gives a command the right paths.
 
 Environment variables: TORCH_INDEX, the package index with the wanted torch build (empty: none).
@@ -30,12 +31,14 @@ BUILD = VENV / "build"  # not REPO / "build", where colcon builds
 LOG = VENV / "setup.log"
 # Outside site-packages: there the generated `e2ec_ros` would hide that of the source tree.
 GENERATED_PYTHON = "lib/e2ec_ros_python"
-EXTRAS = ("train", "evaluate", "ros", "dev")
+NODE_EXTRAS = ("ros",)
+MORE_EXTRAS = ("torch", "train", "evaluate", "tracks", "export", "dev")
+"""Of pyproject.toml: what the nodes and the demo need, and what training and tests need too."""
 FITS_NUMPY = ("opencv-python-headless", "pycocotools", "scikit-image", "scipy", "shapely")
-IMPORTS = (
-    "torch, torch.nn.attention, cv2, jsonargparse, skimage.io, skimage.data, pycocotools.coco",
-    "hypothesis, pytest, rclpy.lifecycle, rosbags.highlevel",
+NODE_IMPORTS = (
+    "cv2, jsonargparse, onnxruntime, skimage.io, skimage.data, rclpy.lifecycle, rosbags.highlevel"
 )
+MORE_IMPORTS = "torch, torch.nn.attention, pycocotools.coco, hypothesis, pytest"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # The Python that made the virtual environment, also when this script runs inside it.
 BASE_PYTHON = getattr(sys, "_base_executable", sys.executable)
@@ -52,36 +55,46 @@ def main() -> int:
         check_machine(ros)
         with Path(__file__).open() as lock:  # two at once would take each other's files away
             fcntl.flock(lock, fcntl.LOCK_EX)
-            bring_up_to_date(ros)
+            bring_up_to_date(ros, lean=sys.argv[1:] == ["demo"] and not has_nvidia())
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def bring_up_to_date(ros: str | None) -> None:
-    """Runs the stages whose inputs changed, and those after them."""
+def bring_up_to_date(ros: str | None, *, lean: bool) -> None:
+    """Runs the stages whose inputs changed, and those after them.
+
+    Args:
+        ros: the sourced ROS.
+        lean: leave out the last stage, what only training and tests need.
+    """
+    packages = digest(
+        [REPO / "constraints.txt", REPO / "tools/ros_wheels.txt"],
+        (REPO / "pyproject.toml").read_text().partition("[tool.")[0],
+    )
     wanted = {
         "venv": f"{sys.version_info[:2]} {ros} {VENV}",
-        "packages": digest(
-            [REPO / "constraints.txt", REPO / "tools/ros_wheels.txt"],
-            (REPO / "pyproject.toml").read_text().partition("[tool.")[0],
-        ),
+        "packages": packages,
         "messages": digest(message_inputs(), installed_names()),
+        "more": packages,
     }
+    if lean:
+        del wanted["more"]
     made = json.loads(STAMP.read_text()) if STAMP.is_file() else {}
-    if made == wanted:
+    if wanted.items() <= made.items():
         return
     started = time.monotonic()
     done: dict[str, str] = {}
     for stage, make in STAGES.items():
-        if made.get(stage) != wanted[stage]:
+        if stage in wanted and made.get(stage) != wanted[stage]:
             made = {}
             if done:
                 STAMP.write_text(json.dumps(done))  # an interrupted run goes on from here
             make(ros)
-        done[stage] = wanted[stage]
-        STAMP.write_text(json.dumps(done))
+        if stage in wanted:
+            done[stage] = wanted[stage]
+            STAMP.write_text(json.dumps(done))
     say(f"Environment ready in {time.monotonic() - started:.0f} s ({ros_name(ros)}).")
 
 
@@ -130,33 +143,44 @@ def make_venv(ros: str | None) -> None:
 
 
 def install_packages(ros: str | None) -> None:
-    """Installs torch, the project's needs and, without a sourced ROS, the ROS 2 wheels."""
-    constraints = REPO / "constraints.txt"
-    requirements = list(project_requirements())
-    if ros:
-        constraints = system_constraints(constraints)
-    else:
+    """Installs what the nodes need and, without a sourced ROS, the ROS 2 wheels."""
+    requirements = list(project_requirements(NODE_EXTRAS))
+    if not ros:
         requirements += ["-r", str(REPO / "tools/ros_wheels.txt")]
     if not shutil.which("cmake"):
         requirements.append("cmake")
-    index = torch_index()
-    pip = [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    options = ["-c", str(constraints), *(["--extra-index-url", index] if index else [])]
-    step(
-        "Installing packages (a few minutes where they are downloaded)",
-        [*pip, "--no-compile", *options, *requirements],
-    )
-    # Compiles the modules that are used, in place of pip's compiling of all; also where the user
-    # keeps Python from writing bytecode, as torch would then be compiled at every start.
-    writing = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    imports = f"import {', '.join(IMPORTS)}"
-    step("Importing them once", [venv_python(), "-c", imports], environment=writing)
+    pip_install("Installing packages", ros, requirements, NODE_IMPORTS)
     if not ros:
         repair_cmake_exports()
 
 
-def project_requirements() -> Iterable[str]:
-    """Yields the requirements that pyproject.toml names, those of EXTRAS included."""
+def install_more(ros: str | None) -> None:
+    """Installs torch and all else that training and tests need."""
+    index = torch_index()
+    more = list(project_requirements((*NODE_EXTRAS, *MORE_EXTRAS)))
+    options = ["--extra-index-url", index] if index else []
+    title = "Installing PyTorch and what training and tests need"
+    pip_install(title, ros, [*options, *more], MORE_IMPORTS)
+
+
+def pip_install(title: str, ros: str | None, words: list[str], imports: str) -> None:
+    """Installs packages of the tested versions and compiles the modules that are used."""
+    constraints = REPO / "constraints.txt"
+    if ros:
+        constraints = system_constraints(constraints)
+    pip = [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    step(
+        f"{title} (minutes where they are downloaded)",
+        [*pip, "--no-compile", "-c", str(constraints), *words],
+    )
+    # In place of pip's compiling of all; also where the user keeps Python from writing bytecode,
+    # as torch would then be compiled at every start.
+    writing = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    step("Importing them once", [venv_python(), "-c", f"import {imports}"], environment=writing)
+
+
+def project_requirements(extras: Iterable[str]) -> Iterable[str]:
+    """Yields the requirements that pyproject.toml names, those of the extras included."""
     program = (
         "import json, sys\n"
         "try: import tomllib\n"
@@ -165,9 +189,9 @@ def project_requirements() -> Iterable[str]:
     )
     reply = run_quietly([venv_python(), "-c", program, str(REPO / "pyproject.toml")])
     project = json.loads(reply.stdout)
-    yield from project["dependencies"]
-    for extra in EXTRAS:
-        yield from project["optional-dependencies"][extra]
+    wanted = [project["dependencies"], *(project["optional-dependencies"][e] for e in extras)]
+    # Extras that name others of this project say nothing that is not listed.
+    yield from (r for rs in wanted for r in rs if not r.startswith(project["name"]))
 
 
 def system_constraints(constraints: Path) -> Path:
@@ -191,6 +215,11 @@ def system_constraints(constraints: Path) -> Path:
     return path
 
 
+def has_nvidia() -> bool:
+    """Returns whether a working NVIDIA driver is here."""
+    return bool(shutil.which("nvidia-smi")) and not run_quietly(["nvidia-smi", "-L"]).returncode
+
+
 def torch_index() -> str:
     """Returns the extra package index to take torch from, empty for none.
 
@@ -199,7 +228,7 @@ def torch_index() -> str:
     """
     if "TORCH_INDEX" in os.environ:
         return os.environ["TORCH_INDEX"]
-    if shutil.which("nvidia-smi") and not run_quietly(["nvidia-smi", "-L"]).returncode:
+    if has_nvidia():
         return ""
     answers: list[int] = []
 
@@ -321,9 +350,7 @@ def installed_names() -> str:
 
     Python files are left out: they are imported from the source tree.
     """
-    paths = (
-        path for folder in ("launch", "config", "weights") for path in REPO.glob(f"{folder}/**/*")
-    )
+    paths = (path for folder in ("launch", "config") for path in REPO.glob(f"{folder}/**/*"))
     return "\n".join(sorted(str(path) for path in paths if "__pycache__" not in path.parts))
 
 
@@ -372,7 +399,12 @@ def say(text: str, end: str = "\n") -> None:
     print(text, end=end, flush=True)
 
 
-STAGES = {"venv": make_venv, "packages": install_packages, "messages": build_messages}
+STAGES = {
+    "venv": make_venv,
+    "packages": install_packages,
+    "messages": build_messages,
+    "more": install_more,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -85,7 +85,10 @@ def main(words: Sequence[str]) -> int:
         nms_iou=1.0 if options.nms_iou is None else options.nms_iou,
         long_side=side if options.long_side is None else options.long_side,
     )
-    predictor = load_predictor(line.build(ModelOptions), settings)
+    model = line.build(ModelOptions)
+    if model.weights is None and model.backend == "auto":
+        model = dataclasses.replace(model, backend="torch")
+    predictor = load_predictor(model, settings)
     if not isinstance(predictor, TorchPredictor):
         raise ValueError(
             "an ONNX file gives no stages in given boxes; measure the .safetensors file it was "

@@ -86,7 +86,8 @@ def compare(
     eager, other = (Predictor.from_checkpoint(path, device="cpu") for path in (weights, exported))
     distance, count = 0.0, 0
     for side in SIDES:
-        settings = PredictorSettings(short_side=0, long_side=side)
+        amodal = eager.info.config.both_outlines
+        settings = PredictorSettings(short_side=0, long_side=side, amodal=amodal)
         for classes in ((), eager.info.config.class_names[:1]):
             eager.settings = other.settings = dataclasses.replace(settings, classes=classes)
             for image in images:

@@ -11,6 +11,8 @@ _NAMED = 5
 # Package on PyPI by module, where it is an extra or has another name.
 _PACKAGES = {
     "cv2": "opencv-python-headless",
+    "torch": "torch safetensors",
+    "safetensors": "torch safetensors",
     "yaml": "PyYAML",
     "jsonargparse": "jsonargparse docstring-parser",
     "pycocotools": "pycocotools shapely",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from e2ec_core.commands.model_options import ModelOptions
 from e2ec_core.inference import Predictor
 from e2ec_core.predictor_settings import PredictorSettings
-from e2ec_core.shipped_weights import shipped_weights
 
 
 def load_predictor(options: ModelOptions, settings: PredictorSettings) -> Predictor:
@@ -14,8 +13,15 @@ def load_predictor(options: ModelOptions, settings: PredictorSettings) -> Predic
     Raises:
         ValueError: weights, device or precision do not fit.
     """
+    if options.weights is None:
+        return Predictor.from_pretrained(
+            device=options.device,
+            precision=options.precision,
+            settings=settings,
+            backend=options.backend,
+        )
     return Predictor.from_checkpoint(
-        options.weights or shipped_weights(),
+        options.weights,
         device=options.device,
         precision=options.precision,
         settings=settings,

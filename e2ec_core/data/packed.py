@@ -190,7 +190,9 @@ class PackedImages(Sequence[LabelledImage]):
     def digest(self) -> str:
         """Digest of names, sizes and labels, wherever the files lie."""
         digest = hashlib.blake2b(self.chosen.tobytes(), digest_size=16)
-        polygons = [f"{kind}{n}" for kind in ("", "whole_") for n in ("parts", "vertices", "points")]
+        polygons = [
+            f"{kind}{n}" for kind in ("", "whole_") for n in ("parts", "vertices", "points")
+        ]
         for name in ("size", "instances", "class_id", "crowd", *polygons):
             digest.update(self._all[name].data)
         digest.update(self._all["name"].data)
@@ -238,9 +240,7 @@ def _ends(lengths: Sequence[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.array(lengths, np.int64))]).astype(np.int64)
 
 
-def _pack_polygons(
-    kind: str, polygons: Sequence[tuple[Polygon, ...]]
-) -> dict[str, NDArray[Any]]:
+def _pack_polygons(kind: str, polygons: Sequence[tuple[Polygon, ...]]) -> dict[str, NDArray[Any]]:
     """The polygons of every object: their points, and where those of each and of objects begin."""
     parts = [part for own in polygons for part in own]
     points = np.concatenate(parts) if parts else np.zeros((0, 2))

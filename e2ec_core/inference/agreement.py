@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2ec_core.contours import Contours
 
@@ -27,6 +28,13 @@ def greatest_distance(a: Contours, b: Contours) -> float:
         return 0.0
     same = a.class_ids[:, None] == b.class_ids
     same &= np.abs(a.scores[:, None] - b.scores) < SCORE_TOLERANCE
-    moved = np.linalg.norm(a.vertices[:, None] - b.vertices, axis=-1).max(axis=-1)
+    moved = np.linalg.norm(_points(a)[:, None] - _points(b), axis=-1).max(axis=-1)
     distance = np.where(same, moved, np.inf)
     return float(max(distance.min(axis=0).max(), distance.min(axis=1).max()))
+
+
+def _points(contours: Contours) -> NDArray[np.float32]:
+    """Vertices of both outlines, [K, N or 2 N, 2]."""
+    if contours.amodal_vertices is None:
+        return contours.vertices
+    return np.concatenate([contours.vertices, contours.amodal_vertices], axis=1)

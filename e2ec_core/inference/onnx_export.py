@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,8 @@ SLOTS = 200
 """Instances that the file can report, the most that `max_instances` may be."""
 OPSET = 20
 _MULTIPLE = 32
+_LARGE = 256
+"""Weights of a tensor that is worth storing in half precision."""
 _MOST = 256
 """Most multiples of 32 px of a side."""
 
@@ -98,10 +101,41 @@ def export_onnx(model: E2EC, info: CheckpointInfo) -> bytes:
         )
     assert program is not None
     program.model.metadata_props.update(to_metadata(info))
+    store_halves(program.model.graph)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         program.save(path)
         return path.read_bytes()
+
+
+def store_halves(graph: Any) -> None:
+    """Stores weights in half precision that lose nothing by it, as those of checkpoints do.
+
+    The file is half as large. ONNX Runtime undoes it once, when it loads the file.
+
+    Args:
+        graph: of onnx_ir; changed in place.
+    """
+    import onnx_ir as ir
+
+    first = graph[0]
+    for value in list(graph.initializers.values()):
+        weights = value.const_value.numpy()
+        if weights.dtype != np.float32 or weights.size < _LARGE:
+            continue
+        halves = weights.astype(np.float16)
+        if not np.array_equal(halves.astype(np.float32), weights):
+            continue
+        name = value.name
+        cast = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=f"{name}_as_float")
+        (output,) = cast.outputs
+        output.name, output.dtype, output.shape = f"{name}_float", ir.DataType.FLOAT, value.shape
+        for node, index in list(value.uses()):
+            if node is not cast:
+                node.replace_input_with(index, output)
+        value.const_value = ir.tensor(halves, name=name)
+        value.dtype = ir.DataType.FLOAT16
+        graph.insert_before(first, cast)
 
 
 def _remainder(value: Any, divisor: Any) -> Any:

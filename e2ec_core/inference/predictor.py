@@ -28,12 +28,11 @@ from e2ec_core.inference.preprocess import (
     published_placement,
 )
 from e2ec_core.predictor_settings import MOST_INPUT_PX, PredictorSettings
-from e2ec_core.shipped_weights import shipped_weights
+from e2ec_core.shipped_weights import Backend, shipped_weights
 
 _LOG = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "fp16", "bf16"]
-Backend = Literal["auto", "torch", "onnxruntime"]
 
 LEAST_SCORE = 1e-6
 """Empty slots have score 0; below this one no instance is reported."""
@@ -179,11 +178,16 @@ class Predictor(ABC):
         device: str = "auto",
         precision: Precision = "fp32",
         settings: PredictorSettings | None = None,
+        backend: Backend = "auto",
+        threads: int = 0,
     ) -> Predictor:
-        """Loads the weights that ship with the library; arguments as in `from_checkpoint`."""
-        path = shipped_weights()
+        """Loads the model that ships with the library; arguments as in `from_checkpoint`.
+
+        `auto` takes the fastest backend that is installed, see `shipped_weights`.
+        """
+        path = shipped_weights(backend, device=device, precision=precision)
         return Predictor.from_checkpoint(
-            path, device=device, precision=precision, settings=settings
+            path, device=device, precision=precision, settings=settings, threads=threads
         )
 
     def __call__(self, image_rgb: NDArray[np.uint8]) -> Prediction:

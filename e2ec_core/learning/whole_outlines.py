@@ -114,9 +114,7 @@ def add_whole_outlines(
         whole = instances[int(sample.instance_ids[slot])].whole
         if not whole:
             continue
-        outline = clip_polygon(
-            join_polygons(whole), input_size[1] + room, input_size[0] + room
-        )
+        outline = clip_polygon(join_polygons(whole), input_size[1] + room, input_size[0] + room)
         polygon = clean_polygon(outline)
         if len(polygon) < 3:
             continue

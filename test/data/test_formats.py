@@ -269,7 +269,9 @@ def test_both_outlines_of_kins_can_be_read(kins_dir: Path, year: str) -> None:
     both, seen, whole = (_kins(kins_dir, year, kind) for kind in ("both", "visible", "amodal"))
     objects = [[i for image in data.images for i in image.instances] for data in (both, seen)]
     for instance, visible in zip(*objects, strict=True):
-        np.testing.assert_array_equal(np.concatenate(instance.parts), np.concatenate(visible.parts))
+        np.testing.assert_array_equal(
+            np.concatenate(instance.parts), np.concatenate(visible.parts)
+        )
         assert instance.whole
     outlines = {p.tobytes() for image in whole.images for i in image.instances for p in i.parts}
     assert {p.tobytes() for i in objects[0] for p in i.whole or ()} <= outlines

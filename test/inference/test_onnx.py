@@ -19,8 +19,6 @@ from e2ec_core.inference import NonFiniteError, Predictor, PredictorSettings
 from e2ec_core.inference.agreement import greatest_distance
 from e2ec_core.inference.torch_predictor import TorchPredictor, load_torch_predictor
 
-pytestmark = pytest.mark.slow  # an export takes minutes
-
 SETTINGS = PredictorSettings(short_side=224, long_side=320)
 TOLERANCE = 0.01  # px
 
@@ -78,6 +76,7 @@ def _distance(
         {"classes": ("car", "person")},
         {"max_instances": 2},
         {"max_instances": 200},
+        {"amodal": True},
     ],
     ids=str,
 )
@@ -125,7 +124,7 @@ def test_the_file_knows_its_weights(predictor: Predictor, weights: Path) -> None
     assert predictor.info.sha256 == info.sha256
 
 
-def test_prediction_needs_no_pytorch(exported: Path, repo_dir: Path, tmp_path: Path) -> None:
+def test_prediction_needs_no_pytorch(repo_dir: Path, tmp_path: Path) -> None:
     """In a process where torch is missing: the library, and the command."""
     image = tmp_path / "image.png"
     cv2.imwrite(str(image), np.full((64, 96, 3), 127, np.uint8))
@@ -136,9 +135,9 @@ def test_prediction_needs_no_pytorch(exported: Path, repo_dir: Path, tmp_path: P
         "from e2ec_core.commands.__main__ import main\n"
         "from e2ec_core.inference import Predictor, draw_contours\n"
         f"image = cv2.imread({str(image)!r})\n"
-        f"predictor = Predictor.from_checkpoint({str(exported)!r})\n"
+        "predictor = Predictor.from_pretrained()\n"
         "draw_contours(image, predictor(image).contours, predictor.info.config.class_names)\n"
-        f"sys.exit(main(['predict', {str(image)!r}, '--weights', {str(exported)!r}, '--output',\n"
+        f"sys.exit(main(['predict', {str(image)!r}, '--output',\n"
         f"    {str(tmp_path / 'out')!r}]))\n"
     )
     reply = subprocess.run(
@@ -148,14 +147,14 @@ def test_prediction_needs_no_pytorch(exported: Path, repo_dir: Path, tmp_path: P
     assert (tmp_path / "out" / "image.png").is_file()
 
 
-def test_nan_in_the_image_s_logits_is_said(weights: Path, exported: Path) -> None:
+def test_nan_in_the_image_s_logits_is_said(exported: Path, tmp_path: Path) -> None:
     """The weights of the class scores' bias replaced in the file."""
     onnx = pytest.importorskip("onnx")
     model = onnx.load(str(exported))
     (bias,) = (v for v in model.graph.initializer if v.name.endswith("heads.0.classes.bias"))
     values = np.full(onnx.numpy_helper.to_array(bias).shape, np.nan, np.float32)
     bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
-    broken = exported.with_name("broken.onnx")
+    broken = tmp_path / "broken.onnx"
     onnx.save(model, str(broken))
     with pytest.raises(NonFiniteError, match="holds NaN or inf"):
         Predictor.from_checkpoint(broken).warm_up((48, 64), runs=1)

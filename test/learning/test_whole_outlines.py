@@ -15,7 +15,13 @@ from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.data.labelled import Instance
 from e2ec_core.geometry import Polygon
 from e2ec_core.learning.augment import AugmentConfig, View, paste
-from e2ec_core.learning.config import DataConfig, LossConfig, OptimizerConfig, PartRates, TrainConfig
+from e2ec_core.learning.config import (
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    PartRates,
+    TrainConfig,
+)
 from e2ec_core.learning.optimizer import freeze_parts
 from e2ec_core.learning.samples import Samples, stack_samples
 from e2ec_core.learning.total_loss import batch_counts, batch_losses
@@ -62,7 +68,9 @@ def test_whole_outlines_go_on_behind_what_is_pasted() -> None:
     (below,) = with_assumed_whole([_object(_square(20, 20, 40))])
     view = View(image=np.zeros((100, 100, 3), np.uint8), instances=(below,))
     config = AugmentConfig(size=(128, 128), min_area=10)
-    covered, _ = paste(view, np.ones_like(view.image), _object(_square(40, 0, 90)), config).instances
+    covered, _ = paste(
+        view, np.ones_like(view.image), _object(_square(40, 0, 90)), config
+    ).instances
     assert covered.box_xyxy[2] == pytest.approx(40, abs=1)
     assert covered.whole is not None
     np.testing.assert_array_equal(covered.whole[0], _square(20, 20, 40))
@@ -81,9 +89,7 @@ def _views(data: CocoDataset, **changes: object) -> TrainingViews:
     augment = AugmentConfig(
         size=(192, 192), base_side=320, scale=(1.0, 1.0), rotation=0, paste=0, min_area=10
     )
-    run = TrainConfig(
-        model=MODEL, train=(DataConfig(annotations="", images=""),), augment=augment
-    )
+    run = TrainConfig(model=MODEL, train=(DataConfig(annotations="", images=""),), augment=augment)
     return TrainingViews([data], replace(run, **changes))
 
 
@@ -185,9 +191,12 @@ def test_views_keep_the_slots_that_teach_amodal_outlines(streets: CocoDataset) -
     few = _views(streets, contours_per_view=2)
     picked = [few[ViewKey(i)] for i in range(6)]
     hidden = sum(
-        int((p.whole_boxes[:, 2:] - p.whole_boxes[:, :2]).prod(1).gt(
-            1.2 * (p.boxes[:, 2:] - p.boxes[:, :2]).prod(1)
-        )[p.valid].sum())
+        int(
+            (p.whole_boxes[:, 2:] - p.whole_boxes[:, :2])
+            .prod(1)
+            .gt(1.2 * (p.boxes[:, 2:] - p.boxes[:, :2]).prod(1))[p.valid]
+            .sum()
+        )
         for p in picked
     )
     assert all(bool(p.whole_valid[p.valid].all()) for p in picked)

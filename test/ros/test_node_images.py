@@ -62,10 +62,9 @@ def info_width(node: SegmentationNode) -> int:
 def predicted(rgb: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     """What the library finds without ROS, with the settings of the node under test."""
     from e2ec_core.inference import Predictor, PredictorSettings
-    from e2ec_ros.resources import SHIPPED_WEIGHTS, resource
 
     settings = PredictorSettings(**SIZES, classes=("cup",))
-    predictor = Predictor.from_checkpoint(resource(SHIPPED_WEIGHTS), settings=settings)
+    predictor = Predictor.from_pretrained(settings=settings)
     return list(clip_to_image(predictor(rgb).contours).vertices)
 
 

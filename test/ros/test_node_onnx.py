@@ -1,4 +1,4 @@
-"""The node runs an exported ONNX file where PyTorch is missing."""
+"""The node runs the model that ships where PyTorch is missing."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     from ros_bench import Bench
 
 
-@pytest.mark.slow
-def test_a_node_without_pytorch_finds_people(bench: Bench, exported: Path, tmp_path: Path) -> None:
+def test_a_node_without_pytorch_finds_people(bench: Bench, tmp_path: Path) -> None:
     data = pytest.importorskip("skimage.data")
     (tmp_path / "torch.py").write_text("raise ImportError('blocked', name='torch')")
     path = os.pathsep.join([str(tmp_path), bench.environment["PYTHONPATH"]])
     bench.environment = {**bench.environment, "PYTHONPATH": path}
-    arguments = ("-p", f"weights:={exported}", "-p", "threads:=1")
-    bench.start("e2ec_ros.node", ["--ros-args", *arguments])
+    bench.start("e2ec_ros.node", ["--ros-args", "-p", "threads:=1"])
     assert bench.transition("configure")
     assert bench.transition("activate")
     answers = bench.listen(InstanceContourArray, "/e2ec/contours")
