@@ -2,12 +2,12 @@
 
 python benchmarks/amodal.py --scenes SCENES --coco COCO --cocoa COCOA --kitti KITTI
 
-* SCENES: `e2ec scenes FOLDER --seed 77 --count 60 --segmentation visible`, of a seed that no weights
-  were trained on;
-* COCO: folder with `images`, `annotations/instances.json` and `annotations/splits.json`. Objects of
-  its val2017 images that nothing labelled touches are covered by objects of other images: their own
-  outline is the truth;
-* COCOA: folder of images with COCOA's JSON beside them (amodal polygons of people's making);
+* SCENES: `e2ec scenes FOLDER --seed 77 --count 60 --segmentation visible`, of a seed that no
+  weights were trained on;
+* COCO: folder with `images`, `annotations/instances.json` and `annotations/splits.json`. Objects
+  of its val2017 images that nothing labelled touches are covered by objects of other images:
+  their own outline is the truth;
+* COCOA: folder of images with COCOA's JSON beside them (amodal polygons drawn by people);
 * KITTI: folder with `image_2` and `label_2`; boxes enclose what is hidden.
 
 Contours grow in the true boxes of what is visible, and for KITTI from the model's own detections.
@@ -35,10 +35,11 @@ from e2ec_core.evaluation.contour_iou import annotation_to_rle, contour_ious
 from e2ec_core.geometry import Polygon
 from e2ec_core.image_files import read_image
 from e2ec_core.inference import Predictor
-from e2ec_core.inference.torch_predictor import TorchPredictor
+from e2ec_core.inference.torch_predictor import TorchPredictor, load_torch_predictor
 from e2ec_core.learning.augment import AugmentConfig, View, paste
 from e2ec_core.learning.whole_outlines import with_assumed_whole
 from e2ec_core.predictor_settings import PredictorSettings
+from e2ec_core.shipped_weights import shipped_weights
 
 BINS = ((0.0, 0.02, "0"), (0.02, 0.3, "up to .3"), (0.3, 0.6, ".3 to .6"), (0.6, 1.0, "above .6"))
 """Hidden shares: above the first, up to the second number."""
@@ -182,9 +183,8 @@ def by_hidden_share(predictor: TorchPredictor, cases: Cases) -> list[str]:
         if len(chosen):
             seen, plain, full = chosen[:, 1:].mean(axis=0)
             better = np.mean(chosen[:, 3] > chosen[:, 2])
-            lines.append(
-                f"| {name} | {len(chosen)} | {seen:.3f} | {plain:.3f} | {full:.3f} | {better:.2f} |"
-            )
+            ious = f"{seen:.3f} | {plain:.3f} | {full:.3f}"
+            lines.append(f"| {name} | {len(chosen)} | {ious} | {better:.2f} |")
     return lines
 
 
@@ -240,15 +240,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = PredictorSettings(amodal=True)
-    load = Predictor.from_checkpoint if options.weights else Predictor.from_pretrained
-    predictor = load(*filter(None, [options.weights]), device="cpu", settings=settings)
-    assert isinstance(predictor, TorchPredictor)
+    weights = options.weights or shipped_weights()
+    predictor = load_torch_predictor(weights, device="cpu", settings=settings)
     lines = [
         "# Amodal outlines",
         "",
-        f"{predictor.info.name}, contours grown in the true boxes of what is visible, mean IoU by the "
-        "share of the object that is hidden; the last column is the share of objects whose amodal "
-        "contour fits the whole object better than the visible one. Written by "
+        f"{predictor.info.name}, contours grown in the true boxes of what is visible, mean IoU by "
+        "the share of the object that is hidden; the last column is the share of objects whose "
+        "amodal contour fits the whole object better than the visible one. Written by "
         "`python benchmarks/amodal.py`.",
     ]
     sources = {
@@ -260,8 +259,8 @@ def main() -> None:
         if folder:
             lines += [
                 *("", f"## {title}", ""),
-                "| hidden | objects | visible contour, visible truth | visible contour, whole truth "
-                "| amodal contour, whole truth | amodal better |",
+                "| hidden | objects | visible contour, visible truth "
+                "| visible contour, whole truth | amodal contour, whole truth | amodal better |",
                 "|---|---|---|---|---|---|",
                 *by_hidden_share(predictor, source(folder)),
             ]

@@ -61,7 +61,8 @@ class Contours:
             "amodal_vertices",
         )
         values = {name: getattr(self, name) for name in arrays}
-        return replace(self, **{n: None if v is None else v[index] for n, v in values.items()})
+        chosen: dict[str, Any] = {n: v[index] for n, v in values.items() if v is not None}
+        return replace(self, **chosen)
 
     def by_instance(self) -> list[NDArray[np.int64]]:
         """Indices of the contours of each object, objects in the order of their first contours."""

@@ -21,8 +21,8 @@ def shipped_weights(
     CPUs.
 
     Args:
-        backend: `torch` for `e2ec_lite.safetensors`, `onnxruntime` for `e2ec_lite.onnx`, or `auto`:
-            what is fastest of the installed.
+        backend: `torch` for `e2ec_lite.safetensors`, `onnxruntime` for `e2ec_lite.onnx`, or
+            `auto`: what is fastest of the installed.
         device: where it shall run.
         precision: arithmetic; ONNX Runtime has fp32.
 

@@ -28,7 +28,7 @@ def contour_markers(
 ) -> MarkerArray:
     """Builds one closed LINE_STRIP per instance, after a DELETEALL.
 
-    Hidden objects have their amodal contour too, half transparent, in the namespace `CLASS amodal`.
+    Hidden objects have their amodal contour too, half transparent, in namespace `CLASS amodal`.
 
     Args:
         contours: the instances, source-image px.

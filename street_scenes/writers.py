@@ -49,8 +49,8 @@ def write_coco_dataset(
 
     The images go to `folder/split/`, the annotations to
     `folder/annotations/instances_{split}.json`. Besides COCO's fields an annotation has
-    `amodal_segmentation`, `occlusion` (0..1), `truncated`, `track_id` and `depth` (m). Pixels are in COCO's frame,
-    where (0, 0) is the corner of the image.
+    `amodal_segmentation`, `occlusion` (0..1), `truncated`, `track_id` and `depth` (m). Pixels are
+    in COCO's frame, where (0, 0) is the corner of the image.
 
     Args:
         scenes: Scenes; a generator is written one at a time.

@@ -2,8 +2,8 @@
 
 Run through `make env`; `make demo` adds the word `demo`: without PyTorch and what training and
 tests need, unless there is an NVIDIA GPU. Where a ROS 2 is sourced, its rclpy is used; elsewhere
-ROS 2 comes from PyPI. A second run compares fingerprints and returns at once. `tools/with_ros COMMAND` (or sourcing
-`.venv/ros.sh`) then gives a command the right paths.
+ROS 2 comes from PyPI. A second run compares fingerprints and returns at once. `tools/with_ros
+COMMAND` (or sourcing `.venv/ros.sh`) then gives a command the right paths.
 
 Environment variables: TORCH_INDEX, the package index with the wanted torch build (empty: none).
 """

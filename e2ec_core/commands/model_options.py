@@ -24,8 +24,8 @@ class ModelOptions:
     )
     backend: Literal["auto", "torch", "onnxruntime"] = setting(
         "auto",
-        "what runs the network: torch, onnxruntime (for .onnx), or auto: what the file is for, and "
-        "of the model that ships the fastest that is installed",
+        "what runs the network: torch, onnxruntime (for .onnx), or auto: what the file is for, "
+        "and of the model that ships the fastest that is installed",
     )
     device: str = setting("auto", "auto (CUDA when present), cpu, cuda or cuda:N")
     precision: Literal["fp32", "fp16", "bf16"] = setting(

@@ -3,7 +3,6 @@
 from e2ec_core.colors import class_color
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.inference.predictor import (
-    Backend,
     NonFiniteError,
     Precision,
     Prediction,
@@ -11,6 +10,7 @@ from e2ec_core.inference.predictor import (
     Timing,
 )
 from e2ec_core.predictor_settings import PredictorSettings
+from e2ec_core.shipped_weights import Backend
 
 __all__ = [
     "Backend",

@@ -44,7 +44,7 @@ class ImageToContours(nn.Module):
     def forward(
         self, image: Tensor, max_instances: Tensor, score_threshold: Tensor, class_mask: Tensor
     ) -> tuple[Tensor, ...]:
-        """Contours of the three stages, scores, class ids, whether all is finite, boxes, amodal contours."""
+        """The outputs, in the order of `onnx_file`; boxes and amodal contours if there are."""
         features = self.model.detect(image.permute(2, 0, 1)[None].float())
         found = self.model.propose(mask_classes(features, class_mask), SLOTS)
         reached = (found.scores[0] >= score_threshold).sum()

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +81,9 @@ class NetworkOutput(NamedTuple):
         order = np.argsort(-self.scores, kind="stable")
         order = order[self.scores[order] >= threshold]
         arrays = ("vertices", "scores", "class_ids", "boxes", "instance_ids", "amodal")
-        chosen = {name: getattr(self, name) for name in arrays}
-        return self._replace(**{n: None if v is None else v[order] for n, v in chosen.items()})
+        values = {name: getattr(self, name) for name in arrays}
+        chosen: dict[str, Any] = {n: v[order] for n, v in values.items() if v is not None}
+        return self._replace(**chosen)
 
 
 class NonFiniteError(ValueError):

@@ -101,7 +101,7 @@ class TorchPredictor(Predictor):
 
     @property
     def stage_names(self) -> tuple[str, ...]:
-        """Names of all stages: initial, coarse, evolution 1, ..., and amodal if it is asked for."""
+        """Names of all stages: initial, coarse, evolution 1, ..., and amodal if asked for."""
         count = len(self.model.evolutions)
         evolutions = (f"evolution {i + 1}" for i in range(count))
         return ("initial", "coarse", *evolutions, *(["amodal"] if self.settings.amodal else []))

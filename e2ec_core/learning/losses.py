@@ -43,7 +43,7 @@ class Counts(NamedTuple):
     components: Tensor
     """Cells of the component maps that are exactly 1."""
     whole: Tensor
-    """Instances whose amodal outline is known, for a model that finds it beside the visible one."""
+    """Instances whose amodal outline is known, for a model of both outlines."""
     whole_keys: Tensor
     """Key vertices of these outlines."""
 

@@ -63,10 +63,10 @@ def _alone(instances: Sequence[Instance]) -> list[bool]:
         return []
     boxes = np.stack([instance.box_xyxy for instance in instances])
     low, high = boxes[:, :2] - _GAP, boxes[:, 2:] + _GAP
-    near = (low[:, None] < high).all(2) & (low < high[:, None]).all(2)
+    near = np.logical_and((low[:, None] < high).all(2), (low < high[:, None]).all(2))
     return [
-        not any(_touch(instances[i], instances[j]) for j in np.flatnonzero(near[i]) if j != i)
-        for i in range(len(instances))
+        not any(_touch(one, instances[j]) for j in np.flatnonzero(near[i]).tolist() if j != i)
+        for i, one in enumerate(instances)
     ]
 
 
@@ -78,7 +78,7 @@ def _touch(one: Instance, other: Instance) -> bool:
     width, height = np.ceil(high - low).astype(int).tolist()
     first, second = (_paint(o, low, (height, width)) for o in (one, other))
     wide = cv2.dilate(first, np.ones((2 * _GAP + 1, 2 * _GAP + 1), np.uint8))
-    return bool((wide & second).any())
+    return bool(np.logical_and(wide, second).any())
 
 
 def _paint(

@@ -45,8 +45,8 @@ class E2EC(nn.Module):
     * component head (optional): ``propose(features, peaks) -> Proposals``, a seed for each part;
     * initial: ``(features, seeds) -> contour``;
     * deformation and each evolution: ``(features, seeds, contour) -> contour``;
-    * amodal (optional): ``(features, seeds, contour) -> WholeContours``, a second outline that goes
-      on behind what hides the object; it does not change the first.
+    * amodal (optional): ``(features, seeds, contour) -> WholeContours``, a second outline that
+      goes on behind what hides the object; it does not change the first.
 
     The number of slots K is fixed, no step depends on the data's values, and nothing waits for
     the device, so the whole can be exported and compiled.

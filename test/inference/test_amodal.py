@@ -105,5 +105,7 @@ def test_weights_of_one_outline_refuse_and_name_the_remedy() -> None:
 
 
 def test_amodal_contours_need_the_final_stage(predictor: Predictor) -> None:
-    with pytest.raises(ValueError, match="amodal is true and stage coarse; .* choose stage final"):
+    with pytest.raises(
+        ValueError, match=r"amodal is true and stage coarse; .* choose stage final"
+    ):
         predictor.settings = PredictorSettings(amodal=True, stage="coarse")

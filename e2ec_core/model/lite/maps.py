@@ -38,11 +38,13 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 class StageMaps(nn.Module):
     """A detector's maps, normalised, with a learnt detail map in place of the finest two.
 
-    The maps of a trained detector differ in scale by a factor of 25 (stride 2 over stride 8), which
-    no optimiser makes up for: each is normalised by its mean and deviation over the training data.
+    The maps of a trained detector differ in scale by a factor of 25 (stride 2 over stride 8),
+    which no optimiser makes up for: each is normalised by its mean and deviation over the
+    training data.
 
     Args:
-        layout: of the detector's maps, of stride 8 (`feature`), 2 (`fine`) and 4, 8, 16 (`pyramid`).
+        layout: of the detector's maps, of stride 8 (`feature`), 2 (`fine`), and 4, 8 and 16
+            (`pyramid`).
     """
 
     def __init__(self, layout: MapsLayout) -> None:
