@@ -103,7 +103,7 @@ class SegmentationNode(LifecycleNode):
         predictor = self._on_worker(lambda: load_predictor(parameters))
         model = describe_model(predictor, parameters.precision)
         self.engine = Engine(self, self._worker, predictor, trackers, model, self.declared)
-        self.engine.require_known_classes(self.declared.value)  # they may change meanwhile
+        self.engine.require_fit(self.declared.value)  # they may change meanwhile
         self.get_logger().info(
             f"loaded {model.name} ({len(model.class_names)} classes, "
             f"{model.vertices} vertices) on {model.device}"
