@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from e2ec_core.geometry import contours_to_masks, paint_contours
 
 Stage = Literal["initial", "coarse", "final"]
-SHOWN_HIDDEN = 0.05
-"""Hidden share from which pictures show the amodal contour: below, it lies on the visible one."""
+HARDLY_HIDDEN = 0.05
+"""Hidden share below which the amodal contour is the visible one."""
 STAGES: tuple[Stage, ...] = ("initial", "coarse", "final")
 
 

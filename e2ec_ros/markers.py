@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from e2ec_core.contours import SHOWN_HIDDEN, Contours
+from e2ec_core.contours import HARDLY_HIDDEN, Contours
 from e2ec_ros.calibration import Calibration
 from e2ec_ros.messages import ModelDescription, color_message
 
@@ -75,7 +75,7 @@ def contour_markers(
     hidden = contours.hidden
     for index in range(len(contours)):
         add(contours.vertices[index], index, "", 1.0)
-        if hidden is not None and hidden[index] >= SHOWN_HIDDEN:
+        if hidden is not None and hidden[index] >= HARDLY_HIDDEN:
             assert contours.amodal_vertices is not None
             add(contours.amodal_vertices[index], index, " amodal", 0.5)
     return MarkerArray(markers=markers)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.colors import class_color
-from e2ec_core.contours import SHOWN_HIDDEN, Contours
+from e2ec_core.contours import HARDLY_HIDDEN, Contours
 
 _DASH = 3
 """Length of a dash over the width of the line."""
@@ -27,7 +27,7 @@ def draw_contours(
 ) -> NDArray[np.uint8]:
     """Draws contours, the weakest first, over a copy of the image.
 
-    Amodal contours are dashed, where an object is hidden by `SHOWN_HIDDEN` or more.
+    Amodal contours are dashed, where an object is hidden by `HARDLY_HIDDEN` or more.
 
     Args:
         image_rgb: uint8 [H, W, 3].
@@ -66,7 +66,7 @@ def draw_contours(
 def _hidden(contours: Contours) -> list[int]:
     if contours.hidden is None:
         return []
-    return np.flatnonzero(contours.hidden >= SHOWN_HIDDEN).tolist()
+    return np.flatnonzero(contours.hidden >= HARDLY_HIDDEN).tolist()
 
 
 def dashes(ring: NDArray[np.float32], length: float) -> list[NDArray[np.float32]]:

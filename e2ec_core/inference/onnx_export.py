@@ -61,7 +61,7 @@ class ImageToContours(nn.Module):
         finite = features.logits.isfinite().all()
         more = [] if found.boxes is None else [found.boxes[0, :count]]
         if self.model.amodal is not None:
-            more.append(self.model.amodal(features, seeds, grown[-1]).contour[0])
+            more.append(self.model.grow_amodal(features, seeds, grown[-1])[0])
         return (*contours, *detections, finite, *more)
 
 

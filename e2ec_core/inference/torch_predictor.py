@@ -94,8 +94,7 @@ class TorchPredictor(Predictor):
             grown = self.model.grow(features, seeds, settings.stage, clip=self.model.clip)
             amodal = None
             if settings.amodal:
-                assert self.model.amodal is not None
-                amodal = self.model.amodal(features, seeds, grown[-1]).contour
+                amodal = self.model.grow_amodal(features, seeds, grown[-1])
             scores = self.model.rate(found.scores, seeds)
         return _download(features, found._replace(scores=scores), grown[-1], amodal)
 
@@ -167,8 +166,7 @@ class TorchPredictor(Predictor):
         seeds = self.model.encode_regions(features, seeds)
         grown = self.model.grow(features, seeds, clip=self.model.clip)
         if self.settings.amodal:
-            assert self.model.amodal is not None
-            grown.append(self.model.amodal(features, seeds, grown[-1]).contour)
+            grown.append(self.model.grow_amodal(features, seeds, grown[-1]))
         return grown
 
     def _upload(self, placed: NDArray[np.uint8]) -> torch.Tensor:

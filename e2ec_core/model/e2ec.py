@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from e2ec_core.contours import Stage
+from e2ec_core.contours import HARDLY_HIDDEN, Stage
 from e2ec_core.model.candidates import best_candidates
 from e2ec_core.model.component_detection import ComponentHead
 from e2ec_core.model.peaks import best_peaks
@@ -32,6 +32,12 @@ def clip_to_map(contour: Tensor, feature: Tensor) -> Tensor:
     x = contour[..., :1].clamp(0, (width - 1) * STRIDE)
     y = contour[..., 1:].clamp(0, (height - 1) * STRIDE)
     return torch.cat([x, y], dim=-1)
+
+
+def enclosed_area(contour: Tensor) -> Tensor:
+    """Area that contours [..., N, 2] enclose, [...]."""
+    x, y = contour.unbind(-1)
+    return (x * y.roll(-1, -1) - x.roll(-1, -1) * y).sum(-1).abs() / 2
 
 
 class E2EC(nn.Module):
@@ -182,6 +188,22 @@ class E2EC(nn.Module):
             contour = evolution(features, seeds, contour)
             contours.append(contour)
         return contours
+
+    def grow_amodal(self, features: Features, seeds: Seeds, visible: Tensor) -> Tensor:
+        """The amodal contours [B, K, N, 2] input px of a model of both outlines.
+
+        Where it encloses hardly more than the visible contour, it is the visible contour: what
+        nothing hides keeps its exact outline.
+
+        Args:
+            features: of the batch.
+            seeds: where the visible contours grew.
+            visible: final visible contours, as the result.
+        """
+        assert self.amodal is not None
+        whole: Tensor = self.amodal(features, seeds, visible).contour
+        hidden = 1 - enclosed_area(visible) / enclosed_area(whole).clamp(min=1e-6)
+        return torch.where((hidden < HARDLY_HIDDEN)[..., None, None], visible, whole)
 
     def initial_target(self, contour: Tensor) -> Tensor:
         """What the initial contour learns for true contours [B, K, N, 2], same shape and units."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.config import ModelConfig
+from e2ec_core.contours import HARDLY_HIDDEN
 from e2ec_core.geometry import contours_to_rle
 from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_core.inference.torch_predictor import TorchPredictor, load_torch_predictor
@@ -56,6 +57,9 @@ def test_visible_contours_are_the_same_with_and_without_amodal_ones(
     assert both.amodal_vertices.shape == both.vertices.shape
     assert both.hidden is not None
     assert ((both.hidden >= 0) & (both.hidden < 1)).all()
+    free = both.hidden < HARDLY_HIDDEN - 1e-3
+    assert 0 < free.sum() < len(both)
+    np.testing.assert_array_equal(both.amodal_vertices[free], both.vertices[free])
 
 
 def test_amodal_contours_fit_hidden_objects_better(predictor: TorchPredictor) -> None:
