@@ -201,7 +201,7 @@ def test_weights_that_are_not_numbers_end_in_one_line_or_an_error_in_the_diagnos
     assert "Traceback" not in line
 
     # The same on a frame: a model that breaks after its warm-up.
-    assert bench.set("weights", "") == ""
+    assert bench.set("weights", str(repo_dir / "weights/e2ec_lite.safetensors")) == ""
     activate(bench)
     diagnostics = bench.listen(DiagnosticArray, "/diagnostics")
     publisher = camera(bench)
