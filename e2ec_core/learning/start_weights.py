@@ -30,7 +30,8 @@ def load_start(
 
     The heatmap's channels are taken by class name; those of classes that the checkpoint does not
     know keep their fresh weights, and so do a box head and a component head that it lacks. Amodal
-    stages that it lacks take its visible ones' region encoder, as far as the sizes are equal.
+    stages that it lacks take its visible ones' region encoder, as far as the sizes are equal; those
+    that the model lacks are left out.
 
     Args:
         model: with random weights.
@@ -66,6 +67,8 @@ def load_start(
                 for name, value in own.items()
                 if name.startswith(head)
             }
+    if model.amodal is None:  # a second outline that the run does not learn
+        state = {name: value for name, value in state.items() if not name.startswith("amodal.")}
     if part == "all":
         load_state(model, state, start)
         return fresh

@@ -35,7 +35,8 @@ def test_the_recipe_follows_from_the_labels(shapes_dir: Path, tmp_path: Path) ->
     assert config.output == "runs/mine"
     assert config.validation is None  # six images are too few to hold any out
     assert (config.epochs, config.optimizer.rates.backbone) == (100, 0.0)
-    assert Path(config.start or "").is_file()
+    fresh = load_start(build_model(config.model), config.model, config.start or "", "all")
+    assert fresh == ("disc", "box")  # all else comes from the weights that ship
 
 
 def test_a_fifth_is_held_out_of_more_images(shapes_dir: Path, tmp_path: Path) -> None:

@@ -70,3 +70,21 @@ def test_heads_that_the_checkpoint_lacks_start_fresh(start: str) -> None:
     torch.manual_seed(1)
     known = build_model(KNOWN).state_dict()
     assert all(torch.equal(model.state_dict()[name], value) for name, value in known.items())
+
+
+def test_a_second_outline_can_be_added_and_left_out(
+    start: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    both = replace(KNOWN, outlines=("visible", "amodal"))
+    model = build_model(both)
+    load_start(model, both, start, "all")
+    torch.manual_seed(1)
+    known = build_model(KNOWN).state_dict()
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in known.items())
+    encoder = "region.down1.0.0.weight"
+    assert torch.equal(model.state_dict()[f"amodal.{encoder}"], known[encoder])
+    path = tmp_path_factory.mktemp("both") / "both.safetensors"
+    save_checkpoint(path, model, both, dtype=torch.float32)
+    plain = build_model(KNOWN)
+    load_start(plain, KNOWN, str(path), "all")
+    assert all(torch.equal(plain.state_dict()[name], value) for name, value in known.items())
