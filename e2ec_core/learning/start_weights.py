@@ -30,8 +30,8 @@ def load_start(
 
     The heatmap's channels are taken by class name; those of classes that the checkpoint does not
     know keep their fresh weights, and so do a box head and a component head that it lacks. Amodal
-    stages that it lacks take its visible ones' region encoder, as far as the sizes are equal; those
-    that the model lacks are left out.
+    stages that it lacks take its visible ones' region encoder, as far as the sizes are equal;
+    those that the model lacks are left out.
 
     Args:
         model: with random weights.
