@@ -38,6 +38,6 @@ def test_positions_lie_in_the_labelled_boxes(benchmark: ModuleType, shared_dir: 
     found = benchmark.run(folders, None)
     assert len(found["ms"]) == 12
     assert len(found["most"]) > 50
-    for rows, share in (("most", 0.95), ("nearest", 0.97)):
+    for rows, share in (("most", 0.95), ("nearest", 0.96)):
         assert np.mean([one["inside"] for one in found[rows]]) >= share
         assert np.median(np.abs([one["near_error"] for one in found[rows]])) < 0.3
