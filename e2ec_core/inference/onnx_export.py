@@ -101,11 +101,26 @@ def export_onnx(model: E2EC, info: CheckpointInfo) -> bytes:
         )
     assert program is not None
     program.model.metadata_props.update(to_metadata(info))
+    forget_sources(program.model.graph)
     store_halves(program.model.graph)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         program.save(path)
         return path.read_bytes()
+
+
+def forget_sources(graph: Any) -> None:
+    """Drops what the exporter notes everywhere: stack traces with the paths of this machine.
+
+    Args:
+        graph: of onnx_ir; changed in place.
+    """
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in graph.all_nodes():
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
 
 
 def store_halves(graph: Any) -> None:
