@@ -41,7 +41,8 @@ def play(bench: Bench, folder: Path) -> tuple[list[InstanceContourArray], list[C
         "e2ec_ros.playback.camera_node",
         ["--ros-args", "-r", "image:=/camera/image", "-p", f"source:={folder}"]
         + ["-p", "wait_for_subscriber:=true", "-p", "wait_for_contours:=/e2ec/contours"]
-        + ["-p", f"intrinsics:={INTRINSICS}", "-p", "frame_id:=image_02"],
+        # Not so fast that the camera ends before everybody has discovered it.
+        + ["-p", f"intrinsics:={INTRINSICS}", "-p", "frame_id:=image_02", "-p", "rate:=1.0"],
     )
     assert camera.process.wait(360) == 0, camera.log.read_text()
     count = len(list(folder.glob("*.png")))
