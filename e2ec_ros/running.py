@@ -67,10 +67,10 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _leave_ros(node, executor)
-        if isinstance(node, Closable) and not node.close(CLOSE_TIMEOUT):
+        loading = getattr(node, "loading", False)
+        if isinstance(node, Closable) and (not node.close(CLOSE_TIMEOUT) or loading):
             # The interpreter would crash or hang on a thread that still computes. A load that is
             # cut off is only slow, such as the import of PyTorch; nothing hangs.
-            loading = getattr(node, "loading", False)
             if not loading:
                 _complain(f"a thread did not end within {CLOSE_TIMEOUT:g} s; left it behind")
             sys.stderr.flush()
