@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import pytest
 
 from e2ec_core.shipped_weights import shipped_weights
@@ -28,6 +26,4 @@ def test_both_files_ship() -> None:
     ],
 )
 def test_auto_takes_the_fastest(device: str, precision: str, name: str) -> None:
-    if not find_spec("onnxruntime"):
-        pytest.skip("no onnxruntime: pip install onnxruntime")
     assert shipped_weights("auto", device=device, precision=precision).name == name

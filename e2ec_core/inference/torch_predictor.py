@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -91,10 +92,8 @@ class TorchPredictor(Predictor):
             features = self.model.detect(images)
             found = self._propose(features, settings)
             seeds = self.model.encode_regions(features, found.seeds)
-            grown = self.model.grow(features, seeds, settings.stage, clip=self.model.clip)
-            amodal = None
-            if settings.amodal:
-                amodal = self.model.grow_amodal(features, seeds, grown[-1])
+            grown = self._grow(features, seeds, settings)
+            amodal = grown.pop() if settings.amodal else None
             scores = self.model.rate(found.scores, seeds)
         return _download(features, found._replace(scores=scores), grown[-1], amodal)
 
@@ -121,16 +120,16 @@ class TorchPredictor(Predictor):
             ValueError: the array is not such an image.
             NonFiniteError: the network's output holds NaN or inf.
         """
-        settings = self.settings
+        settings = dataclasses.replace(self.settings, stage="final")
         placed, placement = self.prepare(image_rgb, settings)
         images = self._upload(placed)
         with torch.inference_mode(), self._arithmetic():
             features = self.model.detect(images)
             found = self._propose(features, settings)
             seeds = self.model.encode_regions(features, found.seeds)
-            grown = self._grow(features, seeds)
+            grown = self._grow(features, seeds, settings)
             found = found._replace(scores=self.model.rate(found.scores, seeds))
-            given = self._grow_in_boxes(features, placement, boxes_xyxy)
+            given = self._grow_in_boxes(features, placement, boxes_xyxy, settings)
         result = {}
         for index, (name, contours) in enumerate(zip(self.stage_names, grown, strict=True)):
             output = _download(features, found, contours)
@@ -148,7 +147,11 @@ class TorchPredictor(Predictor):
         return self.model.propose(features, settings.max_instances)
 
     def _grow_in_boxes(
-        self, features: Features, placement: Placement, boxes_xyxy: NDArray[np.float64]
+        self,
+        features: Features,
+        placement: Placement,
+        boxes_xyxy: NDArray[np.float64],
+        settings: PredictorSettings,
     ) -> list[NDArray[np.float32]]:
         """float32 [G, N, 2] of every stage, image px."""
         if not len(boxes_xyxy):
@@ -158,14 +161,16 @@ class TorchPredictor(Predictor):
         boxes = torch.from_numpy(corners.reshape(1, -1, 4).astype(np.float32)).to(self.device)
         cells = cells_at(features, (boxes[..., :2] + boxes[..., 2:]) / 2)
         seeds = Seeds(cells=cells, boxes=boxes if features.has_boxes else None)
-        grown = self._grow(features, seeds)
+        seeds = self.model.encode_regions(features, seeds)
+        grown = self._grow(features, seeds, settings)
         return [to_image_px(c[0].float().cpu().numpy(), placement, origin) for c in grown]
 
-    def _grow(self, features: Features, seeds: Seeds) -> list[torch.Tensor]:
-        """Contours of every stage, each [1, K, N, 2] input px."""
-        seeds = self.model.encode_regions(features, seeds)
-        grown = self.model.grow(features, seeds, clip=self.model.clip)
-        if self.settings.amodal:
+    def _grow(
+        self, features: Features, seeds: Seeds, settings: PredictorSettings
+    ) -> list[torch.Tensor]:
+        """Contours of the stages, then amodal ones if asked for, each [1, K, N, 2] input px."""
+        grown = self.model.grow(features, seeds, settings.stage, clip=self.model.clip)
+        if settings.amodal:
             grown.append(self.model.grow_amodal(features, seeds, grown[-1]))
         return grown
 

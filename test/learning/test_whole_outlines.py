@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,7 +174,7 @@ def test_slots_without_a_whole_outline_count_nothing(streets: CocoDataset) -> No
     assert terms["total"] == 0
 
 
-def test_scenes_say_both_outlines(streets: CocoDataset, tmp_path: Path) -> None:
+def test_scenes_say_both_outlines(streets: CocoDataset) -> None:
     known = [i for image in streets.images for i in image.instances]
     assert all(instance.whole for instance in known)
 
