@@ -39,7 +39,10 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
     node: Node | None = None
     executor: SingleThreadedExecutor | None = None
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # no longer `prepare_process`'s
+        # rclpy chains to these. For SIGTERM it would only shut the context down, and wake the
+        # executor before that: one that looks in between waits for ever.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         given = sys.argv if arguments is None else arguments
         if fault := unreadable_parameters(given):
             return _complain(fault)
