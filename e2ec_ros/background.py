@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from lifecycle_msgs.msg import Transition
@@ -62,9 +62,11 @@ class BackgroundConfigure:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         timer = self._node.create_timer(0.0, start, callback_group=self._group, clock=steady)
 
-    def close(self) -> None:
-        """Takes no more work; the thread ends with what it does."""
+    def close(self, timeout: float) -> bool:
+        """Takes no more work; whether that under way, if any, ends within `timeout` s."""
+        last = self._thread.submit(int)  # does nothing, after all others
         self._thread.shutdown(wait=False)
+        return not wait([last], timeout).not_done
 
     async def _on_change_state(
         self, request: ChangeState.Request, response: ChangeState.Response

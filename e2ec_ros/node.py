@@ -77,9 +77,9 @@ class SegmentationNode(LifecycleNode):
             self._background.bring_up()
 
     def close(self, timeout: float) -> bool:
-        """Ends the node's threads; returns whether the inference thread ended in time."""
-        self._background.close()
-        return self._stop_worker(timeout)
+        """Ends the node's threads; whether they ended in time. A load under way is not awaited."""
+        configured = self._background.close(timeout)
+        return self._stop_worker(0.0 if self.loading else timeout) and configured
 
     def destroy_node(self) -> None:
         """Destroys the node at once, even while a thread still has references to it.

@@ -69,9 +69,15 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
         # `ros2 launch` and the terminal both send SIGINT: the second must not break the ending.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _leave_ros(node, executor)
+        rclpy.try_shutdown()  # the node's threads notice it
+        if executor is not None:
+            executor.shutdown(0.0)
+        ended = not isinstance(node, Closable) or node.close(CLOSE_TIMEOUT)
+        if node is not None:
+            node.destroy_node()  # off the network, whatever its threads do
+        rclpy.get_default_context().destroy()  # frees shared memory
         loading = getattr(node, "loading", False)
-        if isinstance(node, Closable) and (not node.close(CLOSE_TIMEOUT) or loading):
+        if loading or not ended:
             # The interpreter would crash or hang on a thread that still computes. A load that is
             # cut off is only slow, such as the import of PyTorch; nothing hangs.
             if not loading:
@@ -84,14 +90,3 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
 def _complain(error: object) -> int:
     print(f"error: {str(error).strip()}", file=sys.stderr)
     return 1
-
-
-def _leave_ros(node: Node | None, executor: SingleThreadedExecutor | None) -> None:
-    """Takes the node off the network and frees its shared memory, whatever its threads do."""
-    context = rclpy.get_default_context()
-    rclpy.try_shutdown()
-    if executor is not None:
-        executor.shutdown(0.0)
-    if node is not None:
-        node.destroy_node()
-    context.destroy()
