@@ -341,7 +341,8 @@ def write_environment_files(ros: str | None) -> None:
 
 def message_inputs() -> list[Path]:
     """Returns the files whose content decides the compiled messages."""
-    inputs = [REPO / "CMakeLists.txt", REPO / "package.xml", REPO / "tools/ros_executable.in"]
+    names = ("CMakeLists.txt", "cmake/node.cmake", "package.xml", "tools/ros_executable.in")
+    inputs = [REPO / name for name in names]
     return inputs + sorted([*REPO.glob("msg/*.msg"), *REPO.glob("srv/*.srv")])
 
 

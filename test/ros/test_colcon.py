@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,10 @@ def workspace(repo_dir: Path, tmp_path: Path) -> Path:
     """A workspace that holds a copy of the source tree."""
     package = tmp_path / "src/e2ec_ros"
     package.mkdir(parents=True)
-    for name in ("CMakeLists.txt", "package.xml"):
+    for name in ("CMakeLists.txt", "package.xml", "pyproject.toml"):
         shutil.copy(repo_dir / name, package)
     for name in (
+        "cmake",
         "config",
         "e2ec_core",
         "e2ec_ros",
@@ -71,11 +73,11 @@ def run_in(workspace: Path, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("options", [[], ["--symlink-install"]], ids=["copied", "symlinked"])
-def test_builds_and_runs(colcon: str, workspace: Path, options: list[str]) -> None:
+def build(colcon: str, workspace: Path, *options: str) -> None:
+    """Builds the workspace."""
     # colcon's own choice of flags would wait for a machine that is busy elsewhere to calm down.
     environment = os.environ | {"MAKEFLAGS": f"-j{os.cpu_count() or 1}"}
-    build = subprocess.run(
+    made = subprocess.run(
         ["timeout", f"{BUILD_TIMEOUT}", colcon, "build", *options],
         cwd=workspace,
         env=environment,
@@ -83,7 +85,53 @@ def test_builds_and_runs(colcon: str, workspace: Path, options: list[str]) -> No
         text=True,
         check=False,
     )
-    assert build.returncode == 0, build.stderr
+    assert made.returncode == 0, made.stderr
+
+
+def test_messages_alone(colcon: str, workspace: Path) -> None:
+    build(colcon, workspace, "--cmake-args", "-DE2EC_MESSAGES_ONLY=ON")
+    program = (
+        "import sys, e2ec_ros.srv;"
+        "from e2ec_ros.contour_messages import masks_of;"
+        "from e2ec_ros.msg import InstanceContour, InstanceContourArray;"
+        "square = InstanceContour(contour=[1.0, 1.0, 1.0, 4.0, 4.0, 4.0, 4.0, 1.0]);"
+        "message = InstanceContourArray(image_width=8, image_height=8, instances=[square]);"
+        "assert masks_of(message).sum() >= 9;"
+        "assert not {'torch', 'onnxruntime', 'rclpy'} & set(sys.modules);"
+        "print(e2ec_ros.srv.__file__)"
+    )
+    reply = run_in(workspace, f'{sys.executable} -c "{program}"')
+    assert reply.returncode == 0, reply.stderr
+    install = workspace / "install/e2ec_ros"
+    assert Path(reply.stdout.strip()).is_relative_to(install)
+    assert not list(install.rglob("node.py"))
+    assert not list(install.rglob("e2ec.launch.py"))
+
+
+def test_colcon_test_runs_the_tests(colcon: str, workspace: Path, repo_dir: Path) -> None:
+    package = workspace / "src/e2ec_ros"
+    (package / "test/ros").mkdir(parents=True)
+    for name in (
+        "conftest.py",
+        "published_numbers.py",
+        "test_contours.py",
+        "ros/test_messages.py",
+    ):
+        shutil.copy(repo_dir / "test" / name, package / "test" / name)
+    build(colcon, workspace)
+    subprocess.run(
+        [colcon, "test", "--return-code-on-test-failure"], cwd=workspace, check=True, timeout=600
+    )
+    results = list((workspace / "build").rglob("pytest.xunit.xml"))
+    assert len(results) == 1
+    suite = ET.parse(results[0]).getroot().find("testsuite")
+    assert suite is not None
+    assert int(suite.attrib["tests"]) > 10
+
+
+@pytest.mark.parametrize("options", [[], ["--symlink-install"]], ids=["copied", "symlinked"])
+def test_builds_and_runs(colcon: str, workspace: Path, options: list[str]) -> None:
+    build(colcon, workspace, *options)
     install = workspace / "install/e2ec_ros"
     for name in (
         "launch/e2ec.launch.py",
