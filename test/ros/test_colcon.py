@@ -95,7 +95,7 @@ def test_messages_alone(colcon: str, workspace: Path) -> None:
         "from e2ec_ros.contour_messages import masks_of;"
         "from e2ec_ros.msg import InstanceContour, InstanceContourArray;"
         "square = InstanceContour(contour=[1.0, 1.0, 1.0, 4.0, 4.0, 4.0, 4.0, 1.0]);"
-        "message = InstanceContourArray(image_width=8, image_height=8, instances=[square]);"
+        "message = InstanceContourArray(width=8, height=8, instances=[square]);"
         "assert masks_of(message).sum() >= 9;"
         "assert not {'torch', 'onnxruntime', 'rclpy'} & set(sys.modules);"
         "print(e2ec_ros.srv.__file__)"
