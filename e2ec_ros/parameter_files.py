@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import yaml
@@ -75,7 +76,7 @@ def unmatched_parameters(arguments: Sequence[str], node: str) -> list[str]:
 def _ros_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yields the parameter options after `--ros-args` with their values."""
     inside = False
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         if word in ("--ros-args", "--"):
             inside = word == "--ros-args"
         elif inside and word in ("--params-file", "-p", "--param"):

@@ -38,6 +38,7 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
     """
     node: Node | None = None
     executor: SingleThreadedExecutor | None = None
+    begun = False
     try:
         # rclpy chains to these. For SIGTERM it would only shut the context down, and wake the
         # executor before that: one that looks in between waits for ever.
@@ -50,6 +51,7 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
             rclpy.init(args=list(arguments) if arguments is not None else None)
         except RuntimeError as error:  # rcl could not read the arguments
             return _complain(error)
+        begun = True
         try:
             node = create()
         except ValueError as error:
@@ -62,7 +64,7 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        if rclpy.ok():
+        if rclpy.ok() or not begun:
             raise
         # A callback that was running when the signal came had nowhere to publish to.
     finally:

@@ -79,6 +79,7 @@ def test_a_file_that_rcl_refuses_is_named_in_one_line(
 
 
 def test_arguments_for_other_nodes_are_found() -> None:
+    assert unmatched_parameters([], "/e2ec") == []
     text = "node -p x:a:=1 --ros-args -p a:=1 -p e2ec:b:=http://x -p e2ec_node:c:=2 -- -p x:d:=1"
     (line,) = unmatched_parameters(text.split(), "/e2ec")
     assert line == (
