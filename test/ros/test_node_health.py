@@ -4,6 +4,7 @@ while nothing comes out."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
@@ -52,14 +54,21 @@ def settled(totals: FrameCounts) -> bool:
 def test_old_frames_are_dropped_and_counted_and_services_answer(
     bench: Bench, make_node: MakeNode
 ) -> None:
-    # Large for the network, so that 50 images per second are too many for any CPU.
+    # Large for the network, so that 30 images per second are too many for any CPU.
     node = make_node(short_side=640, long_side=0)
     activate(bench)
     answers = bench.listen(InstanceContourArray, "/e2ec/contours")
     publisher = camera(bench)
     bench.wait(lambda: bench.node.count_publishers("/e2ec/contours") > 0)
-    timer = bench.node.create_timer(0.02, lambda: publisher.publish(MESSAGE))
-    bench.wait(lambda: len(answers) >= 5)
+    timer = bench.node.create_timer(1 / 30, lambda: publisher.publish(MESSAGE))
+    get_state = bench.node.create_client(GetState, "/e2ec/get_state")
+    assert get_state.wait_for_service(20.0)
+    waits = []
+    while len(answers) < 8:
+        asked = time.monotonic()
+        bench.wait(get_state.call_async(GetState.Request()).done)
+        waits.append(time.monotonic() - asked)
+        time.sleep(0.02)
     bench.node.destroy_timer(timer)
     assert node.engine is not None
     statistics = node.engine.streams[0].statistics
@@ -67,9 +76,14 @@ def test_old_frames_are_dropped_and_counted_and_services_answer(
     totals = statistics.totals
     assert totals.dropped > 0
     assert sum(answer.timing.dropped for answer in answers) == totals.dropped
-    # The mailbox holds one frame: none waits longer than one inference and a little.
-    slowest = max(answer.timing.inference for answer in answers)
-    assert all(answer.timing.queue < slowest + 0.5 for answer in answers)
+    # The mailbox holds one frame: it waits for the one in work, then it is in work itself.
+    timings = [answer.timing for answer in answers]
+    slowest = max(timing.total - timing.queue for timing in timings)
+    assert np.percentile([timing.total for timing in timings], 95) < 2.2 * slowest
+    # In the executor's thread, inferences would hold services up. 20 ms, and ten times as much
+    # where other processes are busy.
+    inference = np.median([timing.inference for timing in timings])
+    assert np.percentile(waits, 95) < max(0.2, 0.5 * inference)
 
 
 def test_a_held_inference_thread_shows_in_the_diagnostics_and_blocks_no_service(

@@ -23,6 +23,7 @@ from e2ec_ros.messages import clip_to_image
 from e2ec_ros.playback.sources import open_source
 from e2ec_ros.srv import SegmentImage
 from ros_bench import Stream
+from street_scenes import make_scene
 
 if TYPE_CHECKING:
     from e2ec_ros.node import SegmentationNode
@@ -59,11 +60,13 @@ def info_width(node: SegmentationNode) -> int:
     return info.width if info is not None else 0
 
 
-def predicted(rgb: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+def predicted(
+    rgb: NDArray[np.uint8], classes: tuple[str, ...] = ("cup",)
+) -> list[NDArray[np.float32]]:
     """What the library finds without ROS, with the settings of the node under test."""
     from e2ec_core.inference import Predictor, PredictorSettings
 
-    settings = PredictorSettings(**SIZES, classes=("cup",))
+    settings = PredictorSettings(**SIZES, classes=classes)
     predictor = Predictor.from_pretrained(settings=settings)
     return list(clip_to_image(predictor(rgb).contours).vertices)
 
@@ -106,6 +109,25 @@ def test_node_and_library_agree_for_odd_sizes_padding_and_encodings(
         assert len(answer.instances) == len(expected)
         for instance, vertices in zip(answer.instances, expected, strict=True):
             np.testing.assert_array_equal(vertices_of(instance), vertices)
+
+
+@pytest.mark.parametrize("size", [(375, 1242), (1242, 375), (481, 333)])
+def test_a_street_of_any_shape_gives_what_the_library_gives(
+    bench: Bench, make_node: MakeNode, size: tuple[int, int]
+) -> None:
+    height, width = size
+    make_node(**SIZES)
+    activate(bench)
+    stream = Stream(bench).ready()
+    street = make_scene(7, width, height).image_rgb
+    sent = image(street, "rgb8", 5)
+    answer = stream.ask(sent)
+    expected = predicted(street, ())
+    assert answer.header == sent.header
+    assert (answer.width, answer.height) == (width, height)
+    assert len(answer.instances) == len(expected) > 0
+    for instance, vertices in zip(answer.instances, expected, strict=True):
+        np.testing.assert_array_equal(vertices_of(instance), vertices)
 
 
 def test_contours_are_in_source_pixels_at_any_resolution(

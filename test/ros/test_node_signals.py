@@ -58,19 +58,8 @@ def segmenting(bench: Bench) -> None:
     bench.wait(lambda: len(answers) >= 2)
 
 
-@pytest.mark.parametrize(
-    ("number", "state"),
-    [
-        (signal.SIGINT, unconfigured),
-        (signal.SIGTERM, unconfigured),
-        (signal.SIGINT, configuring),
-        (signal.SIGTERM, configuring),
-        (signal.SIGTERM, inactive),
-        (signal.SIGINT, active),
-        (signal.SIGINT, segmenting),
-        (signal.SIGTERM, segmenting),
-    ],
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("state", [unconfigured, configuring, inactive, active, segmenting])
 def test_a_signal_ends_the_process_quietly(
     bench: Bench, number: signal.Signals, state: Callable[[Bench], None]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -119,3 +120,5 @@ def test_an_override_that_shuts_the_camera_out_is_reported_with_the_fix(
     assert bench.transition("activate")
     bench.node.create_publisher(Image, "/image", newest_only(BEST_EFFORT))
     bench.wait(lambda: any(fix in line for line in console()), 20)
+    time.sleep(1.0)  # four more looks at the topic
+    assert sum("qos" in line for line in console()) == 1
