@@ -118,7 +118,7 @@ def test_detections_and_the_class_table_are_those_of_the_contours(
     tables = bench.listen(messages.LabelInfo, "/e2ec/label_info", latched())  # long after
     bench.wait(lambda: tables)
     names = {entry.class_id: entry.class_name for entry in tables[0].class_map}
-    assert tables[0].threshold == pytest.approx(0.2)
+    assert tables[0].threshold == pytest.approx(node.declared.value.score_threshold)
     stream = Stream(bench).ready()
     stream.ask(coffee())
     assert node.engine is not None
