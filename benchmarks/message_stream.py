@@ -51,8 +51,8 @@ def write(node: Node, form: Form, seconds: float) -> Row:
     """Publishes `RATE` messages a second; what cannot be sent in time is left out.
 
     Returns:
-        milliseconds to `build` and `publish` a message (medians), messages `sent`, `bytes` of
-        one, and `cpu`, the share of one core.
+        CPU time to `build` and `publish` a message (ms, medians), messages `sent`, `bytes` of
+        one, and `cpu`, the process's share of one core.
     """
     publisher = node.create_publisher(form.kind, TOPIC, form.qos)
     deadline = time.monotonic() + PATIENCE
@@ -67,15 +67,15 @@ def write(node: Node, form: Form, seconds: float) -> Row:
         time.sleep(max(0.0, -late))
         if tick <= WARM_UP:
             used = cpu_time()
-        stamp, begun = time.monotonic_ns(), time.perf_counter()
+        stamp, begun = time.monotonic_ns(), time.thread_time()
         message = form.write()
-        built = time.perf_counter()
+        built = time.thread_time()
         message.header = Header(frame_id=str(tick))
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
-        handed = time.perf_counter()
+        handed = time.thread_time()
         publisher.publish(message)
         if tick >= WARM_UP:
-            times.append((built - begun, time.perf_counter() - handed))
+            times.append((built - begun, time.thread_time() - handed))
     used, wall = cpu_time() - used, time.perf_counter() - start - WARM_UP / RATE
     time.sleep(1.0)  # for what is on its way
     build, publish = 1000 * np.median(times, axis=0)
@@ -93,9 +93,9 @@ def read(node: Node, form: Form) -> Row:
     """Takes messages until their publisher is gone.
 
     Returns:
-        messages that `arrived` and `cpu`; of those that did, milliseconds to `take` one and to
-        have its numbers as `arrays` (medians), and from before it was built to then (`latency`:
-        p50, p95, p99).
+        messages that `arrived` and `cpu`; of those that did, the CPU time to `take` one and to
+        have its numbers as `arrays` (ms, medians), and the time from before it was built to then
+        (`latency`: p50, p95, p99).
     """
     subscription = node.create_subscription(form.kind, TOPIC, lambda _: None, form.qos)
     wait_set = rclpy_implementation.WaitSet(1, 0, 0, 0, 0, 0, node.context.handle)
@@ -105,7 +105,7 @@ def read(node: Node, form: Form) -> Row:
         wait_set.clear_entities()
         wait_set.add_subscription(subscription.handle)
         wait_set.wait(300_000_000)
-        started = time.perf_counter()
+        started = time.thread_time()
         taken = subscription.handle.take_message(subscription.msg_type, False)
         if taken is None:
             here = node.count_publishers(TOPIC) > 0
@@ -113,9 +113,9 @@ def read(node: Node, form: Form) -> Row:
                 break
             met = met or here
             continue
-        message, got = taken[0], time.perf_counter()
+        message, got = taken[0], time.thread_time()
         form.read(message)
-        done, ended = time.perf_counter(), time.monotonic()
+        done, ended = time.thread_time(), time.monotonic()
         stamp = message.header.stamp
         latency = time.monotonic_ns() - stamp.sec * 10**9 - stamp.nanosec
         if int(message.header.frame_id) >= WARM_UP:

@@ -52,10 +52,11 @@ a full-size `mono8` image for each object, as ultralytics_ros has them (without 
 masks is not counted). All are one message an image, reliable, depth 10. The camera's own `rgb8`
 image, best effort, stands beside them.
 
-Milliseconds at the median, latency at p50 / p95 / p99: from contours in one process to arrays in
-the other, building included. *Sent*: messages that the writer was in time for, of {frames};
-*lost*: sent ones that did not arrive. CPU of writer / reader: share of one core. *DDS profile*:
-that of the middleware, or `config/fastdds_shm.xml`.
+Milliseconds: *build*, *publish*, *take* and *to arrays* are CPU time of the thread that does it,
+medians; *latency* at p50 / p95 / p99, from contours in one process to arrays in the other, grows
+with other load. *Sent*: messages that the writer was in time for, of {frames}; *lost*: sent ones
+that did not arrive. CPU of writer / reader: share of one core, all threads. *DDS profile*: that of
+the middleware, or `config/fastdds_shm.xml`.
 
 Written by `python benchmarks/ros_overhead.py` on {processor}, Python {python}, {versions}, commit
 {commit}; load average of the last five minutes: {load:.1f}.

@@ -63,14 +63,14 @@ def test_the_node_adds_little_to_the_inference(
     load: Callable[[str], ModuleType],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A gross check: ten times the 3 ms that the benchmark looks for."""
+    """A gross check, of CPU time: ten times the 3 ms that the benchmark looks for."""
     from e2ec_core.inference import Predictor
     from e2ec_ros.pipeline import Pipeline
     from ros_bench import Stream
 
     overhead = load("node_overhead")
-    whole: list[float] = []
-    bare: list[float] = []
+    whole: list[tuple[float, float]] = []
+    bare: list[tuple[float, float]] = []
     monkeypatch.setattr(Pipeline, "process", overhead.timed(Pipeline.process, whole))
     monkeypatch.setattr(Predictor, "__call__", overhead.timed(Predictor.__call__, bare))
     make_node(max_instances=30, score_threshold=0.0, nms_iou=1.0)
@@ -83,4 +83,6 @@ def test_the_node_adds_little_to_the_inference(
         message.encoding, message.header.stamp.sec = "bgr8", stamp
         assert len(stream.ask(message).instances) == 30
     bench.wait(lambda: len(whole) == len(bare))
-    assert 0 < np.median(np.subtract(whole, bare)) < 0.03
+    wall, cpu_time = np.median(np.subtract(whole, bare), axis=0)
+    assert 0 < cpu_time < 0.03
+    assert wall > 0
