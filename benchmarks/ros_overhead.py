@@ -28,6 +28,7 @@ import peer_messages
 import rclpy
 from message_stream import PATIENCE, RATE, Row
 from peer_messages import CAMERA, FLAT, MASKS, NESTED
+from threads import processor
 
 from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_ros.demo.domains import own_domain
@@ -171,14 +172,6 @@ def line(case: Case, writer: Row, reader: Row) -> str:
 def duration(value: float | None) -> str:
     """Milliseconds with two digits or more; a dash for none."""
     return "-" if value is None else f"{value:.2f}" if value < 10 else f"{value:.0f}"
-
-
-def processor() -> str:
-    """Name and number of the CPUs."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [text.partition(":")[2].strip() for text in lines if text.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} CPUs"
 
 
 def commit() -> str:
