@@ -22,6 +22,7 @@ from e2ec_core.inference.onnx_file import (
     to_metadata,
 )
 from e2ec_core.model.e2ec import E2EC
+from e2ec_core.model.published import deform_conv  # noqa: F401  registers the operator
 from e2ec_core.model.structures import Seeds
 
 SLOTS = 200
@@ -96,7 +97,10 @@ def export_onnx(model: E2EC, info: CheckpointInfo) -> bytes:
             input_names=INPUTS,
             output_names=outputs,
             dynamic_shapes=({0: _MULTIPLE * height, 1: _MULTIPLE * width}, None, None, None),
-            custom_translation_table={torch.ops.aten.remainder.Scalar: _remainder},
+            custom_translation_table={
+                torch.ops.aten.remainder.Scalar: _remainder,
+                torch.ops.e2ec.deform_conv2d.default: _deform_conv,
+            },
             verbose=False,
         )
     assert program is not None
@@ -158,3 +162,12 @@ def _remainder(value: Any, divisor: Any) -> Any:
     from onnxscript import opset20
 
     return opset20.Mod(value, opset20.CastLike(divisor, value))
+
+
+def _deform_conv(image: Any, offset: Any, mask: Any, weight: Any, bias: Any) -> Any:
+    """ONNX's own operator, with the padding of the only kernel size that models have."""
+    from onnxscript import opset20
+
+    return opset20.DeformConv(
+        image, weight, offset, bias, mask, kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+    )

@@ -1,59 +1,40 @@
 """Modulated deformable convolution (DCNv2, Zhu et al., CVPR 2019) as one PyTorch operator.
 
-``torch.ops.e2ec.deform_conv2d`` runs wherever `grid_sample` does, needs no compiled extension, and
-is opaque to tracing, so that exporters can map it to ONNX's DeformConv. Its semantics are those of
-the DCNv2 kernel and of ``torchvision.ops.deform_conv2d``: tap k = kernel * row + column; offsets
-(dy, dx) interleaved over the taps; bilinear interpolation with zeros outside the map. The stride
-is 1, the kernel square and odd, the padding keeps the size.
+``torch.ops.e2ec.deform_conv2d`` needs no compiled extension and is opaque to tracing, so that the
+exporter can map it to ONNX's DeformConv. On GPUs `deform_triton` computes it if Triton is
+installed, which PyTorch for CUDA brings on Linux; `deform_torch` does everywhere else. Its
+semantics are those of the DCNv2 kernel and of ``torchvision.ops.deform_conv2d``: tap k = kernel *
+row + column; offsets (dy, dx) interleaved over the taps; bilinear interpolation with zeros outside
+the map. The stride is 1, the kernel square and odd, the padding keeps the size.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
 from functools import cache
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def _sampling_grid(offset: Tensor, kernel: int) -> Tensor:
-    """Sampling positions with the taps folded into the height, so that one grid_sample serves.
-
-    grid_sample(align_corners=False) with index i at (2i + 1) / n - 1 and zero padding has exactly
-    the corner rule of deformable convolution.
-
-    Args:
-        offset: [B, 2 * taps, H, W] (dy, dx) pairs, cells.
-        kernel: odd kernel size.
-
-    Returns:
-        [B, taps * H, W, 2] normalised (x, y), at least float32.
-    """
-    batch, _, height, width = offset.shape
-    taps = kernel * kernel
-    # Half precision would quantise positions to half a cell above index 512.
-    dtype = torch.promote_types(offset.dtype, torch.float32)
-    pairs = offset.to(dtype).view(batch, taps, 2, height, width)
-    rows = torch.arange(height, device=offset.device, dtype=dtype).view(1, height, 1)
-    columns = torch.arange(width, device=offset.device, dtype=dtype).view(1, 1, width)
-    tap = torch.arange(taps, device=offset.device).view(taps, 1, 1)
-    y = pairs[:, :, 0] + rows + (tap // kernel - kernel // 2)
-    x = pairs[:, :, 1] + columns + (tap % kernel - kernel // 2)
-    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
-    return grid.view(batch, taps * height, width, 2)
+from e2ec_core.model.published import deform_torch
 
 
-def _sample(image: Tensor, grid: Tensor) -> Tensor:
-    """Samples of all taps, [B, C, taps * H, W], in the grid's dtype."""
-    return F.grid_sample(image.to(grid.dtype), grid, align_corners=False)
+class Body(Protocol):
+    """What computes the operator: a module with these two functions."""
+
+    def forward(
+        self, image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
+    ) -> Tensor: ...
+
+    def backward(
+        self, grad: Tensor, image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]: ...
 
 
-def _check(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> int:
-    """Kernel size; raises ValueError where the shapes do not belong together."""
+def _check(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> None:
+    """Raises ValueError where the shapes do not belong together."""
     kernel = weight.shape[-1]
     taps = kernel * kernel
     batch, channels, height, width = image.shape
@@ -70,7 +51,6 @@ def _check(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> int:
             )
     if kernel % 2 == 0:
         raise ValueError(f"kernel size is {kernel}; it must be odd")
-    return kernel
 
 
 # Schemas are spelled out: early versions of custom_op cannot read postponed annotations.
@@ -92,29 +72,19 @@ def deform_conv2d(
         bias: [O].
 
     Returns:
-        [B, O, H, W].
+        [B, O, H, W], channels last in memory.
 
     Raises:
         ValueError: if shapes do not belong together.
     """
-    kernel = _check(image, offset, mask, weight)
-    # torchvision's kernel computes positions in the image's dtype: too coarse in half precision.
-    fast = _torchvision_kernel() if image.is_cuda and image.dtype.itemsize >= 4 else None
-    if fast is not None:
-        return fast(image, offset, weight, bias, padding=kernel // 2, mask=mask)
-    batch, channels, height, width = image.shape
-    taps = kernel * kernel
-    samples = _sample(image, _sampling_grid(offset, kernel))
-    columns = samples.view(batch, channels, taps, height * width)
-    columns = (columns * mask.view(batch, 1, taps, height * width)).to(image.dtype)
-    columns = columns.view(batch, channels * taps, height * width)
-    out = torch.matmul(weight.flatten(1), columns) + bias[:, None]
-    return out.view(batch, -1, height, width)
+    _check(image, offset, mask, weight)
+    return _body(image).forward(image, offset, mask, weight, bias)
 
 
 @deform_conv2d.register_fake
 def _(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return image.new_empty(image.shape[0], weight.shape[0], *image.shape[2:])
+    batch, _, height, width = image.shape
+    return image.new_empty(batch, height, width, weight.shape[0]).permute(0, 3, 1, 2)
 
 
 @torch.library.custom_op(
@@ -128,46 +98,10 @@ def deform_conv2d_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of `deform_conv2d` by image, offset, mask, weight and bias.
 
-    The samples are taken anew rather than kept from the forward pass: they are nine times as large
-    as the image.
-
     Args:
         grad: [B, O, H, W], the gradient by the output; the rest as in `deform_conv2d`.
     """
-    kernel = weight.shape[-1]
-    batch, channels, height, width = image.shape
-    taps = kernel * kernel
-    grid = _sampling_grid(offset, kernel)
-    samples = _sample(image, grid).view(batch, channels, taps, -1)
-    factors = mask.view(batch, 1, taps, -1).to(samples.dtype)
-    grad_rows = grad.flatten(2).to(samples.dtype)
-    grad_columns = torch.matmul(weight.flatten(1).t().to(samples.dtype), grad_rows)
-    grad_columns = grad_columns.view(batch, channels, taps, -1)
-
-    columns = (samples * factors).view(batch, channels * taps, -1)
-    grad_weight = torch.matmul(grad_rows, columns.transpose(1, 2)).sum(0).view_as(weight)
-    grad_mask = (grad_columns * samples).sum(1).view_as(mask)
-    grad_image, grad_grid = torch.ops.aten.grid_sampler_2d_backward(
-        (grad_columns * factors).view(batch, channels, taps * height, width),
-        image.to(grid.dtype),
-        grid,
-        0,  # bilinear
-        0,  # zero padding
-        False,  # corners not aligned
-        [True, True],
-    )
-    grad_grid = grad_grid.view(batch, taps, height, width, 2)
-    # The grid is 2 / size per cell, (x, y); offsets are (dy, dx).
-    grad_offset = torch.stack(
-        [grad_grid[..., 1] * (2 / height), grad_grid[..., 0] * (2 / width)], 2
-    )
-    return (
-        grad_image.to(image.dtype),
-        grad_offset.view_as(offset).to(offset.dtype),
-        grad_mask.to(mask.dtype),
-        grad_weight.to(weight.dtype),
-        grad.sum((0, 2, 3)).to(weight.dtype),
-    )
+    return _body(image).backward(grad, image, offset, mask, weight)
 
 
 @deform_conv2d_backward.register_fake
@@ -175,7 +109,7 @@ def _(
     grad: Tensor, image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return (
-        image.new_empty(image.shape),
+        torch.empty_like(image, memory_format=torch.channels_last),
         offset.new_empty(offset.shape),
         mask.new_empty(mask.shape),
         weight.new_empty(weight.shape),
@@ -200,14 +134,19 @@ def _backward(
 deform_conv2d.register_autograd(_backward, setup_context=_setup_context)
 
 
+def _body(image: Tensor) -> Body:
+    """What computes the operator for such an image."""
+    fused = _fused_kernel() if image.is_cuda else None
+    return deform_torch if fused is None or image.dtype.itemsize > 4 else fused
+
+
 @cache
-def _torchvision_kernel() -> Callable[..., Tensor] | None:
-    """torchvision's fused kernel if it is installed and loads beside this torch, else None."""
+def _fused_kernel() -> Body | None:
+    """The kernel for GPUs, None without Triton."""
     try:
-        module = importlib.import_module("torchvision.ops")
-    except (ImportError, RuntimeError, OSError):
+        return cast("Body", importlib.import_module("e2ec_core.model.published.deform_triton"))
+    except ImportError:
         return None
-    return cast("Callable[..., Tensor]", module.deform_conv2d)
 
 
 class DeformConv(nn.Module):
