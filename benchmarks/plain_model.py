@@ -40,7 +40,7 @@ class PlainResult(NamedTuple):
 
 def plain_weights(model: E2EC) -> Weights:
     """A model's weights by published name."""
-    return {published_name(key): value for key, value in model.state_dict().items()}
+    return {published_name(key): value.clone() for key, value in model.state_dict().items()}
 
 
 def find(

@@ -26,11 +26,12 @@ from backends import processor
 from plain_model import find, plain_weights
 from torch import Tensor, nn
 
+from e2ec_core.checkpoint import load_state, read_checkpoint
 from e2ec_core.config import ModelConfig
-from e2ec_core.inference.torch_predictor import load_torch_predictor
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.published.deform_conv import DeformConv
+from e2ec_core.model.published.folding import fold_norms
 
 HERE = Path(__file__).resolve()
 CPU_CASES = ((1, 512, 512),)
@@ -157,8 +158,11 @@ def main() -> None:
     if options.weights is None:
         model = seeded_model(options.classes)
     else:
-        model = load_torch_predictor(options.weights, device="cpu").model
+        info, state = read_checkpoint(options.weights)
+        model = build_model(info.config)
+        load_state(model, state, str(options.weights))
     plain_state = {k: v.to(device) for k, v in plain_weights(model.eval()).items()}
+    fold_norms(model)  # as the predictor does
     model.to(device).to(memory_format=torch.channels_last)
     name = torch.cuda.get_device_name() if on_gpu else "cpu"
     # The published model ran with cuDNN's and cuBLAS' defaults, of which convolutions have TF32.

@@ -26,6 +26,7 @@ from e2ec_core.inference.predictor import (
 from e2ec_core.inference.preprocess import Placement
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
+from e2ec_core.model.published.folding import fold_norms
 from e2ec_core.model.structures import Features, Proposals, Seeds, cells_at
 from e2ec_core.predictor_settings import PredictorSettings
 
@@ -239,4 +240,5 @@ def load_torch_predictor(
         check_fit(build_model(info.config), state, str(path))
     model = build_model(info.config)
     load_state(model, state, str(path))
+    fold_norms(model)
     return TorchPredictor(model, info, device=place, precision=precision, settings=settings)

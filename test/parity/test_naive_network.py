@@ -5,6 +5,7 @@ It is the plain rendering in benchmarks/, so that what benchmarks compare with f
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from types import ModuleType
@@ -15,6 +16,7 @@ import torch
 from e2ec_core.config import ModelConfig
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
+from e2ec_core.model.published.folding import fold_norms
 
 
 @pytest.fixture
@@ -72,3 +74,15 @@ def test_every_stage_equals_the_plain_network(
         for ours, index in zip(stages, (0, 1, -1), strict=True):
             theirs = one.contours[index]
             torch.testing.assert_close(ours.contours[b], theirs, rtol=0, atol=1e-6)
+
+
+def test_folded_norms_change_nothing() -> None:
+    model = _random_model(2, 32, 1)
+    folded = copy.deepcopy(model)
+    fold_norms(folded)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+    images = torch.randint(0, 256, (1, 3, 64, 96)).double()
+    with torch.inference_mode():
+        ours, theirs = (m(images, max_instances=4) for m in (folded, model))
+    torch.testing.assert_close(ours.contours, theirs.contours, rtol=0, atol=1e-6)
+    torch.testing.assert_close(ours.scores, theirs.scores, rtol=1e-9, atol=1e-12)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from e2ec_core.model.precision import in_float32
@@ -24,17 +25,21 @@ class ContourNorm(nn.BatchNorm1d):
     a shape that depends on their number.
     """
 
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """[n, C, N] -> [n, C, N]; `valid` is [n] bool."""
+        """[n, C, ...] to the same; `valid` is [n] bool."""
         if valid is None or not self.training:
             return super().forward(x)
         assert self.momentum is not None
-        kept = valid[:, None, None]
+        dims = (0, *range(2, x.dim()))
+        kept = valid.view(-1, *(1,) * (x.dim() - 1))
         values = torch.where(kept, x, 0).to(torch.promote_types(x.dtype, torch.float32))
-        count = (valid.sum() * x.shape[2]).clamp(min=1)
-        mean = values.sum((0, 2), keepdim=True) / count
+        count = (valid.sum() * x[0, 0].numel()).clamp(min=1)
+        mean = values.sum(dims, keepdim=True) / count
         centred = torch.where(kept, values - mean, 0)
-        variance = centred.square().sum((0, 2), keepdim=True) / count
+        variance = centred.square().sum(dims, keepdim=True) / count
         with torch.no_grad():
             # An empty batch moves nothing.
             momentum = self.momentum * valid.any()
@@ -47,8 +52,17 @@ class ContourNorm(nn.BatchNorm1d):
                 running.lerp_(new.to(running.dtype), momentum.to(running.dtype))
             assert self.num_batches_tracked is not None
             self.num_batches_tracked.add_(1)
-        scale = self.weight[:, None] * (variance + self.eps).rsqrt()
-        return (centred * scale + self.bias[:, None]).to(x.dtype)
+        shape = mean.shape[1:]
+        scale = self.weight.view(shape) * (variance + self.eps).rsqrt()
+        return (centred * scale + self.bias.view(shape)).to(x.dtype)
+
+
+def along_contour(layer: nn.Conv1d, x: Tensor) -> Tensor:
+    """A convolution along contours that are images of one row, [n, in, 1, N] -> [n, out, 1, M].
+
+    With the channels last in memory this takes two thirds of the time on CPUs.
+    """
+    return F.conv2d(x, layer.weight[:, :, None], layer.bias, dilation=(1, *layer.dilation))
 
 
 class CircularBlock(nn.Module):
@@ -58,19 +72,14 @@ class CircularBlock(nn.Module):
         self, in_channels: int, out_channels: int, *, kernel: int, dilation: int = 1
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(
-            in_channels,
-            out_channels,
-            kernel,
-            padding=dilation * (kernel // 2),
-            dilation=dilation,
-            padding_mode="circular",
-        )
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel, dilation=dilation)
+        self.reach = dilation * (kernel // 2)
         self.norm = ContourNorm(out_channels)
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """[n, in, N] -> [n, out, N]; `valid` [n] as in `ContourNorm`."""
-        out: Tensor = self.norm(self.conv(x).relu(), valid)
+        """[n, in, 1, N] -> [n, out, 1, N]; `valid` [n] as in `ContourNorm`."""
+        closed = torch.cat([x[..., -self.reach :], x, x[..., : self.reach]], dim=3)
+        out: Tensor = self.norm(along_contour(self.conv, closed).relu(), valid)
         return out
 
 
@@ -118,13 +127,20 @@ class ContourNet(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """[n, in, N] -> [n, 2, N] (x, y); `valid` [n] as in `ContourNorm`."""
+        x = x[:, :, None].contiguous(memory_format=torch.channels_last)
         states = [self.head(x, valid)]
         for block in self.blocks:
             states.append(block(states[-1], valid) + states[-1])
         state = torch.cat(states, dim=1)
-        whole = self.fusion(state).amax(dim=2, keepdim=True).expand(-1, -1, state.shape[2])
-        offsets: Tensor = self.prediction(torch.cat([whole, state], dim=1))
-        return offsets
+        whole = along_contour(self.fusion, state).amax(dim=3, keepdim=True)
+        first, *rest = self.prediction
+        assert isinstance(first, nn.Conv1d)
+        # Its input is the whole contour's feature, equal at every vertex, and then the vertex's.
+        of_whole, of_vertex = first.weight[:, :, None].tensor_split([whole.shape[1]], dim=1)
+        x = F.conv2d(state, of_vertex, first.bias) + F.conv2d(whole, of_whole)
+        for layer in rest:
+            x = along_contour(layer, x) if isinstance(layer, nn.Conv1d) else layer(x)
+        return x[:, :, 0]
 
 
 class ContourEvolution(nn.Module):
