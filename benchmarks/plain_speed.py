@@ -1,6 +1,6 @@
 """Time of `e2ec_dla34` against the plain rendering of its published inference, in one run.
 
-python benchmarks/plain_speed.py [--weights FILE.safetensors] [--onnx FILE.onnx] [--threads 2]
+python benchmarks/plain_speed.py --onnx [--weights FILE.safetensors] [--threads 2]
 
 Both get the same images and weights (without --weights, seeded ones) and give a contour for every
 slot: the plain rendering has 100 for each image, as published, and once 32; ours has 32.
@@ -26,8 +26,9 @@ from backends import processor
 from plain_model import find, plain_weights
 from torch import Tensor, nn
 
-from e2ec_core.checkpoint import load_state, read_checkpoint
+from e2ec_core.checkpoint import CheckpointInfo, load_state, read_checkpoint
 from e2ec_core.config import ModelConfig
+from e2ec_core.inference.onnx_export import export_onnx
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.published.deform_conv import DeformConv
@@ -44,18 +45,29 @@ BOUND_MS = {("H100", 1, 512, 512): 0.18, ("H100", 1, 768, 2496): 0.96}
 Step = Callable[[], object]
 
 
-def seeded_model(classes: int) -> E2EC:
+def load_model(weights: Path | None, classes: int) -> tuple[E2EC, CheckpointInfo]:
+    """The model of a checkpoint, or a seeded one."""
+    if weights is None:
+        return seeded_model(classes)
+    info, state = read_checkpoint(weights)
+    model = build_model(info.config)
+    load_state(model, state, str(weights))
+    return model, info
+
+
+def seeded_model(classes: int) -> tuple[E2EC, CheckpointInfo]:
     """A model whose deformable convolutions read off the grid, by a cell or so."""
     torch.manual_seed(0)
     names = tuple(f"class {i}" for i in range(classes))
-    model = build_model(ModelConfig(preset="e2ec_dla34", class_names=names))
+    config = ModelConfig(preset="e2ec_dla34", class_names=names)
+    model = build_model(config)
     for module in model.modules():
         if isinstance(module, DeformConv):
             nn.init.normal_(module.offset_mask.weight, std=0.5 / module.weight[0].numel() ** 0.5)
-    return model
+    return model, CheckpointInfo(name="seeded", config=config)
 
 
-def cpu_steps(model: E2EC, images: Tensor, onnx: Path | None, threads: int) -> dict[str, Step]:
+def cpu_steps(model: E2EC, images: Tensor, onnx: bytes | None, threads: int) -> dict[str, Step]:
     """Ours on a CPU, by name."""
 
     def bf16() -> object:
@@ -71,7 +83,7 @@ def cpu_steps(model: E2EC, images: Tensor, onnx: Path | None, threads: int) -> d
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     mask = next(value for value in session.get_inputs() if value.name == "class_mask")
     inputs = {
         "image": images[0].permute(1, 2, 0).byte().numpy(),
@@ -129,8 +141,8 @@ def rows(case: tuple[int, int, int], times: dict[str, np.ndarray], device: str) 
     for name, spent in times.items():
         wall, busy = spent[:, 0], np.median(spent[:, 1])
         ratio = statistics.median(times[PLAIN][:, 0] / wall)
-        cells = [f"{batch} x {height} x {width}", name, f"{np.median(wall):.4g}"]
-        cells += [f"{np.percentile(wall, 99):.4g}", f"{ratio:.2f}"]
+        cells = [f"{batch} x {height} x {width}", name, _rounded(np.median(wall))]
+        cells += [_rounded(np.percentile(wall, 99)), f"{ratio:.2f}"]
         if device == "cpu":
             cells += [f"{busy:.0f}", f"{np.median(times[PLAIN][:, 1]) / busy:.2f}"]
         else:
@@ -140,13 +152,17 @@ def rows(case: tuple[int, int, int], times: dict[str, np.ndarray], device: str) 
     return lines
 
 
+def _rounded(milliseconds: float) -> str:
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--weights", type=Path, help="of preset e2ec_dla34")
-    parser.add_argument("--onnx", type=Path, help="made from them by `e2ec export`; CPU only")
+    parser.add_argument("--onnx", action="store_true", help="ONNX Runtime too (CPU only)")
     parser.add_argument("--classes", type=int, default=20, help="of seeded weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, help="of each case (CPU 10, CUDA 200)")
@@ -155,14 +171,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     on_gpu = device.type == "cuda"
-    if options.weights is None:
-        model = seeded_model(options.classes)
-    else:
-        info, state = read_checkpoint(options.weights)
-        model = build_model(info.config)
-        load_state(model, state, str(options.weights))
+    model, info = load_model(options.weights, options.classes)
     plain_state = {k: v.to(device) for k, v in plain_weights(model.eval()).items()}
     fold_norms(model)  # as the predictor does
+    onnx = export_onnx(model, info) if options.onnx and not on_gpu else None
     model.to(device).to(memory_format=torch.channels_last)
     name = torch.cuda.get_device_name() if on_gpu else "cpu"
     # The published model ran with cuDNN's and cuBLAS' defaults, of which convolutions have TF32.
@@ -182,7 +194,7 @@ def main() -> None:
             if on_gpu:
                 steps |= cuda_steps(model, ours)
             else:
-                steps |= cpu_steps(model, ours, options.onnx, options.threads)
+                steps |= cpu_steps(model, ours, onnx, options.threads)
             runs = options.runs or (200 if on_gpu else 10)
             times = measure(steps, device, runs)
         lines += rows((batch, height, width), times, name)
