@@ -177,7 +177,6 @@ def main() -> None:
     onnx = export_onnx(model, info) if options.onnx and not on_gpu else None
     model.to(device).to(memory_format=torch.channels_last)
     name = torch.cuda.get_device_name() if on_gpu else "cpu"
-    # The published model ran with cuDNN's and cuBLAS' defaults, of which convolutions have TF32.
     lines = []
     for batch, height, width in CUDA_CASES if on_gpu else CPU_CASES:
         torch.manual_seed(1)
@@ -207,7 +206,7 @@ def main() -> None:
         stdout=subprocess.PIPE,
         text=True,
     ).stdout.strip()
-    place = f"{name}, driver of CUDA {torch.version.cuda}" if on_gpu else processor()
+    place = f"{name}, CUDA {torch.version.cuda}" if on_gpu else processor()
     load = "" if on_gpu else f" Load average {max(os.getloadavg()):.0f}."
     text = [
         "# `e2ec_dla34` against a plain rendering of the published inference",
