@@ -12,6 +12,7 @@ import torch
 from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.config import ModelConfig
 from e2ec_core.data.coco import read_coco
+from e2ec_core.device import choose_device
 from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_core.inference.torch_predictor import TorchPredictor
 from e2ec_core.learning.config import LossConfig
@@ -41,9 +42,7 @@ VARIANTS = {
 def device() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    # TF32 has ten bits of mantissa: too few to compare with the CPU.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    return torch.device("cuda:0")
+    return choose_device("cuda:0")
 
 
 def config(variant: str) -> ModelConfig:
