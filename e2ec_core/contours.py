@@ -124,6 +124,21 @@ class Contours:
         return image
 
 
+def clip_to_image(contours: Contours) -> Contours:
+    """The contours with vertices beyond the image's edge moved onto it.
+
+    The network may place vertices a few px outside; nobody who reads the messages expects that.
+    """
+    height, width = contours.image_size
+    edge = np.array([width - 0.5, height - 0.5], np.float32)  # pixel centres are integers
+    seen, whole = (
+        None if v is None else np.clip(v, np.float32(-0.5), edge)
+        for v in (contours.vertices, contours.amodal_vertices)
+    )
+    assert seen is not None
+    return replace(contours, vertices=seen, amodal_vertices=whole)
+
+
 def _areas(vertices: NDArray[np.float32]) -> NDArray[np.float32]:
     x, y = vertices[..., 0], vertices[..., 1]
     doubled = x * np.roll(y, -1, axis=-1) - np.roll(x, -1, axis=-1) * y

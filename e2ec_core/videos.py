@@ -34,24 +34,27 @@ class Video:
     rate: float
     length: int | None
 
-    def frames(self) -> Iterator[NDArray[np.uint8] | ValueError]:
-        """Gives the frames from the first, uint8 RGB [H, W, 3], turned as the file says.
+    def frames(self, begin: int = 0) -> Iterator[NDArray[np.uint8] | ValueError]:
+        """Gives the frames from number `begin` on, uint8 RGB [H, W, 3], turned as the file says.
 
         In place of a frame that cannot be decoded comes the ValueError that names it, and one
-        more at the end if the video ends early.
+        more at the end if the video ends early. Frames before `begin` are decoded too: what is
+        found by time is not the same frame in every format.
         """
         with capture(str(self.path)) as film:
-            index = 0
+            told = not _skip(film, begin)  # or by whoever reads the part in which it ends
+            index = begin
             while True:
                 damaged, pixels = _next_frame(film)
                 if pixels is None:
                     break
+                told = False
                 for lost in range(index, index + damaged):
                     yield ValueError(f"frame {lost} of {str(self.path)!r} cannot be decoded")
                 index += damaged + 1
                 yield rgb_frame(pixels)
         length = self.length or 0
-        if length - index > max(2, LOST_PART * length):
+        if not told and length - index > max(2, LOST_PART * length):
             yield ValueError(f"video {str(self.path)!r} ends after {index} of {length} frames")
 
 
@@ -100,6 +103,13 @@ def _next_frame(film: cv2.VideoCapture) -> tuple[int, NDArray[Any] | None]:
             if read:
                 return damaged, pixels
     return 0, None
+
+
+def _skip(film: cv2.VideoCapture, frames: int) -> bool:
+    """Passes over frames; returns whether the last of them, if there is one, can be read."""
+    for _ in range(frames - 1):
+        film.grab()
+    return not frames or (film.grab() and film.retrieve()[0])
 
 
 def _measured_rate(film: cv2.VideoCapture) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import array
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import repeat
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 
 from e2ec_core.contours import Contours
+from e2ec_core.message_fields import instance_fields
 from e2ec_ros.msg import InferenceTiming, InstanceContour, InstanceContourArray, ModelInfo
 
 STAGE_CODES = {
@@ -63,21 +63,6 @@ class FrameTiming:
     dropped: int
 
 
-def clip_to_image(contours: Contours) -> Contours:
-    """The contours with vertices beyond the image's edge moved onto it.
-
-    The network may place vertices a few px outside; nobody who reads the messages expects that.
-    """
-    height, width = contours.image_size
-    edge = np.array([width - 0.5, height - 0.5], np.float32)  # pixel centres are integers
-    seen, whole = (
-        None if v is None else np.clip(v, np.float32(-0.5), edge)
-        for v in (contours.vertices, contours.amodal_vertices)
-    )
-    assert seen is not None
-    return replace(contours, vertices=seen, amodal_vertices=whole)
-
-
 def contour_array(
     contours: Contours, model: ModelDescription, timing: FrameTiming, header: Header
 ) -> InstanceContourArray:
@@ -96,58 +81,20 @@ def contour_array(
 
 def instance_messages(contours: Contours, model: ModelDescription) -> list[InstanceContour]:
     """One message per contour, in their order (falling score)."""
-    boxes = contours.boxes_xyxy.astype(np.float32)
-    truncated = touches_border(boxes, contours.image_size)
-    ids, tracks = contours.instance_ids, contours.track_ids
-    whole, hidden = contours.amodal_vertices, contours.hidden
-    nothing = np.zeros((0, 2), np.float32)
-    rows = zip(
-        contours.vertices,
-        contours.scores.tolist(),
-        contours.class_ids.tolist(),
-        boxes,
-        contours.areas.tolist(),
-        truncated.tolist(),
-        range(len(contours)) if ids is None else ids.tolist(),
-        repeat(InstanceContour.NO_TRACK, len(contours)) if tracks is None else tracks.tolist(),
-        repeat(nothing, len(contours)) if whole is None else whole,
-        repeat(0.0, len(contours)) if hidden is None else hidden.tolist(),
-        strict=True,
-    )
     return [
         InstanceContour(
-            class_id=class_id,
-            class_name=model.class_names[class_id],
-            score=score,
-            track_id=track_id,
-            instance_id=instance_id,
-            box=box,
-            contour=flat_vertices(vertices),
-            area=area,
-            amodal=model.amodal,
-            truncated=cut,
-            amodal_contour=flat_vertices(amodal),
-            hidden=share,
+            **fields
+            | {name: flat_vertices(fields[name]) for name in ("contour", "amodal_contour")}
         )
-        for vertices, score, class_id, box, area, cut, instance_id, track_id, amodal, share in rows
+        for fields in instance_fields(contours, model.class_names, amodal=model.amodal)
     ]
 
 
 def flat_vertices(vertices: NDArray[np.float32]) -> array.array[float]:
-    """[N, 2] (x, y) to x0, y0, x1, y1, ... as `float32[]` fields take it without checking each."""
+    """Vertices to x0, y0, x1, y1, ... as `float32[]` fields take it without checking each."""
     flat = array.array("f")
     flat.frombytes(np.ascontiguousarray(vertices, np.float32).tobytes())
     return flat
-
-
-def touches_border(
-    boxes_xyxy: NDArray[np.float32], image_size: tuple[int, int]
-) -> NDArray[np.bool_]:
-    """Whether each box [K, 4] (px) reaches the outermost row or column of (height, width)."""
-    height, width = image_size
-    low = boxes_xyxy[:, :2].min(axis=1, initial=np.inf) <= 0.5
-    high = (boxes_xyxy[:, 2:] >= np.array([width - 1.5, height - 1.5])).any(axis=1)
-    return np.asarray(low | high, np.bool_)
 
 
 def timing_message(timing: FrameTiming) -> InferenceTiming:

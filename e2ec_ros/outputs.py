@@ -10,16 +10,16 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from e2ec_core.contours import Contours
+from e2ec_core.contours import Contours, clip_to_image
+from e2ec_core.image_messages import RgbImage
 from e2ec_ros.calibration import Calibration, fit_calibration
 from e2ec_ros.image_input import image_topic
-from e2ec_ros.images import RgbImage, encode_jpeg, fill_image
+from e2ec_ros.images import encode_jpeg, fill_image
 from e2ec_ros.lazy_outputs import LazyOutputs
 from e2ec_ros.markers import clear_markers, contour_markers
 from e2ec_ros.messages import (
     FrameTiming,
     ModelDescription,
-    clip_to_image,
     contour_array,
     model_info,
 )

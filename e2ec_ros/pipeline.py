@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from rclpy.clock import Clock
 from sensor_msgs.msg import Image
 
+from e2ec_core.contours import clip_to_image
+from e2ec_core.image_messages import RgbImage, to_rgb
 from e2ec_core.value_range import parse_range
 from e2ec_ros.image_input import Frame
-from e2ec_ros.images import RgbImage, to_rgb
 from e2ec_ros.messages import (
     FrameTiming,
     ModelDescription,
-    clip_to_image,
     contour_array,
     pipeline_delay,
 )

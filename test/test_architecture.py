@@ -18,6 +18,7 @@ FORBIDDEN = {
     "model": {"e2ec_core.learning", "e2ec_core.inference", "e2ec_core.evaluation"},
     "inference": {"e2ec_core.learning", "e2ec_core.evaluation"},
     "evaluation": {"e2ec_core.learning"},
+    "recordings": {"torch", "e2ec_core.learning", "e2ec_core.evaluation"},
 }
 # Parts of the node that are tested and understood without a running ROS.
 WITHOUT_RCLPY = {
@@ -39,9 +40,8 @@ WITHOUT_RCLPY = {
         "point_clouds",
     ),
     *("parameter_files", "position_detections", "position_markers", "positions"),
-    *("playback/bags", "playback/prefetch", "playback/source_types", "playback/sources"),
+    *("playback/prefetch", "playback/source_types", "playback/sources"),
     *(
-        "playback/unclosed_mcap",
         "playback/live",
         "resources",
         "statistics",

@@ -25,10 +25,10 @@ import rclpy
 from lifecycle_msgs.msg import Transition
 from rclpy.executors import ExternalShutdownException
 
+from e2ec_core.image_messages import RgbImage
 from e2ec_ros.demo.children import ChildProcess
 from e2ec_ros.demo.domains import own_domain
 from e2ec_ros.demo.recorder import Recorder, VideoFile
-from e2ec_ros.images import RgbImage
 from e2ec_ros.playback.camera_node import PUBLISHED
 from e2ec_ros.playback.sources import PHOTOGRAPHS, Source, open_source
 from e2ec_ros.resources import dds_environment

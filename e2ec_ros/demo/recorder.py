@@ -19,7 +19,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from e2ec_ros.images import RgbImage, to_rgb
+from e2ec_core.image_messages import RgbImage, to_rgb
 from e2ec_ros.msg import InferenceTiming, InstanceContourArray
 
 # Deep enough for a recorder that is busy writing a picture.

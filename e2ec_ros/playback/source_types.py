@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from e2ec_ros.images import RgbImage
+from e2ec_core.image_messages import RgbImage
 
 STILL_RATE = 1.0  # Hz, for images that are not a film
-FASTEST = 1000.0  # Hz
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,10 @@ from itertools import count
 from pathlib import Path
 
 from e2ec_core.image_files import IMAGE_ENDINGS, list_images, read_image
+from e2ec_core.recordings.bags import BagImage, is_bag, open_bag
 from e2ec_core.value_range import FULL, ValueRange
 from e2ec_core.videos import open_video
 from e2ec_ros.parameters import CameraParameters
-from e2ec_ros.playback.bags import is_bag, open_bag
 from e2ec_ros.playback.live import is_live, open_live
 from e2ec_ros.playback.source_types import STILL_RATE, Source, SourceImage
 
@@ -61,7 +61,7 @@ def open_source(
     if bag_topic and not is_bag(path):
         raise ValueError(f"bag_topic is {bag_topic!r}, but {text!r} is no bag; leave it empty")
     if is_bag(path):
-        return open_bag(path, bag_topic, values)
+        return _bag(path, bag_topic, values)
     if path.is_dir():
         return _folder(path, values)
     if path.suffix.lower() not in IMAGE_ENDINGS:
@@ -101,6 +101,30 @@ def _video(path: Path) -> Source:
                 yield SourceImage(rgb=frame, name=f"{path.stem}_{index:05d}")
 
     return Source(description=f"video {path}", rate=video.rate, length=video.length, images=images)
+
+
+def _bag(path: Path, topic: str, values: ValueRange) -> Source:
+    bag = open_bag(path, topic, values)
+
+    def images() -> Iterator[SourceImage | ValueError]:
+        for index, image in enumerate(bag.images()):
+            if isinstance(image, BagImage):
+                yield SourceImage(
+                    rgb=image.rgb,
+                    name=f"{path.stem}_{index:05d}",
+                    frame_id=image.frame_id,
+                    camera_info=image.camera_info,
+                    stamp=image.stamp,
+                )
+            else:
+                yield image
+
+    return Source(
+        description=f"bag {path}, {bag.topic} ({bag.encoding}){bag.note}",
+        rate=bag.rate or STILL_RATE,
+        length=bag.length,
+        images=images,
+    )
 
 
 def _photographs() -> Source:

@@ -14,7 +14,7 @@ from ros_bags import info as camera_info
 from ros_bags import picture, raw, write_messages
 from sensor_msgs.msg import CameraInfo, Image
 
-from e2ec_ros.images import to_rgb
+from e2ec_core.image_messages import to_rgb
 from e2ec_ros.qos import latched
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
-from e2ec_core.contours import Contours
+from e2ec_core.contours import Contours, clip_to_image
 from e2ec_ros.contour_messages import (
     boxes_of,
     groups_of,
@@ -18,7 +18,7 @@ from e2ec_ros.contour_messages import (
     masks_of,
     vertices_of,
 )
-from e2ec_ros.messages import clip_to_image, contour_array
+from e2ec_ros.messages import contour_array
 from e2ec_ros.msg import InstanceContour, InstanceContourArray
 from ros_contours import BORDER, MODEL, SQUARE, TIMING, contours
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from e2ec_core.image_messages import to_rgb
 from e2ec_core.value_range import parse_range
-from e2ec_ros.images import encode_jpeg, fill_image, to_rgb
+from e2ec_ros.images import encode_jpeg, fill_image
 
 
 def picture(height: int = 5, width: int = 7) -> NDArray[np.uint8]:

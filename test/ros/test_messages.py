@@ -11,13 +11,13 @@ from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
+from e2ec_core.contours import clip_to_image
+from e2ec_core.message_fields import touches_border
 from e2ec_ros.contour_messages import amodal_vertices_of, vertices_of
 from e2ec_ros.messages import (
-    clip_to_image,
     contour_array,
     model_info,
     pipeline_delay,
-    touches_border,
 )
 from e2ec_ros.msg import InstanceContour, InstanceContourArray
 from ros_contours import BORDER, MODEL, SQUARE, TIMING, contours

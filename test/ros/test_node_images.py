@@ -17,9 +17,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from e2ec_core.contours import clip_to_image
+from e2ec_core.image_messages import to_rgb
 from e2ec_ros.contour_messages import vertices_of
-from e2ec_ros.images import encode_jpeg, fill_image, to_rgb
-from e2ec_ros.messages import clip_to_image
+from e2ec_ros.images import encode_jpeg, fill_image
 from e2ec_ros.playback.sources import open_source
 from e2ec_ros.srv import SegmentImage
 from ros_bench import Stream

@@ -1,0 +1,1 @@
+"""Frames of images, videos and bags, and contours for them as files."""
