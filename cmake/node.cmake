@@ -7,6 +7,8 @@ endforeach()
 # Where the library looks for the weights that ship.
 install(FILES weights/e2ec_lite.safetensors weights/e2ec_lite.onnx
   DESTINATION ${python_dir}/e2ec_core/weights)
+# What bags say of the messages, which `e2ec predict --write bag` puts into them.
+install(DIRECTORY msg DESTINATION ${python_dir}/e2ec_core)
 
 # Executables for `ros2 run` and launch. The interpreter that built the package runs them, so a
 # package built inside a virtual environment finds the torch of that environment.

@@ -139,7 +139,7 @@ def test_prediction_is_imported_without_torch(repo_dir: Path) -> None:
     program = (
         "import sys\n"
         "sys.modules['torch'] = None\n"
-        "import e2ec_core.commands.drawing, e2ec_core.commands.predict\n"
+        "import e2ec_core.commands.predict, e2ec_core.commands.predict_run\n"
         "import e2ec_core.inference.onnx_predictor, e2ec_core.inference.agreement\n"
         "import e2ec_ros.model\n"
     )

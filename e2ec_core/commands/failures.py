@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Sequence
+
+from tqdm import tqdm
 
 _NAMED = 5
 """Most files that the last line of a command names."""
@@ -18,6 +21,7 @@ _PACKAGES = {
     "pycocotools": "pycocotools shapely",
     "shapely": "pycocotools shapely",
     "faster_coco_eval": "faster-coco-eval",
+    "ray": "'ray[data]'",
 }
 
 _NO_MEMORY = ("out of memory", "not enough memory", "insufficient memory", "failed to allocate")
@@ -40,6 +44,11 @@ def reason(error: BaseException) -> str | None:
     if isinstance(error, (ValueError, OSError)) or type(error).__module__ == "cv2":
         return " ".join(str(error).split()) or type(error).__name__
     return None
+
+
+def complain(command: str, line: str) -> None:
+    """Says what is wrong on stderr, above a progress bar if there is one."""
+    tqdm.write(f"{command}: {line}", file=sys.stderr)
 
 
 def left_out(names: Sequence[str], total: int) -> str:

@@ -1,16 +1,14 @@
-"""From what the user names (images, folders, videos, lists) to single files and their results."""
+"""From what the user names (images, folders, videos, bags, lists) to files and their results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2ec_core.image_files import IMAGE_ENDINGS, list_images, natural_key
-
-VIDEO_ENDINGS = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".gif"}
-)
+from e2ec_core.recordings.bags import BAG_ENDINGS, is_bag
+from e2ec_core.recordings.recording import VIDEO_ENDINGS, kind_of
 
 
 @dataclass(frozen=True)
@@ -21,27 +19,32 @@ class Item:
     target: Path
 
 
-def is_video(path: Path) -> bool:
-    """Tells a video from an image by its ending."""
-    return path.suffix.lower() in VIDEO_ENDINGS
-
-
 def make_items(paths: Iterable[Path], output: Path) -> list[Item]:
-    """Gives every file a result of its own in the folder `output`.
+    """Gives every file a result of its own in the folder `output`, see `result_names`."""
+    paths = list(paths)
+    endings = [".png" if kind_of(path) == "image" else ".mp4" for path in paths]
+    names = result_names(paths, endings)
+    return [
+        Item(path, output / f"{name}{ending}")
+        for path, name, ending in zip(paths, names, endings, strict=True)
+    ]
+
+
+def result_names(paths: Sequence[Path], endings: Sequence[str]) -> list[str]:
+    """A name for the result of each file, without its ending.
 
     Files of the same name (from different folders, or with different endings) are told apart by
     numbers: `x.png`, `x_2.png`.
     """
-    items, taken = [], set()
-    for path in paths:
-        ending = ".mp4" if is_video(path) else ".png"
-        name, number = f"{path.stem}{ending}", 1
-        while name.casefold() in taken:
+    names, taken = [], set()
+    for path, ending in zip(paths, endings, strict=True):
+        name, number = path.stem, 1
+        while f"{name}{ending}".casefold() in taken:
             number += 1
-            name = f"{path.stem}_{number}{ending}"
-        taken.add(name.casefold())
-        items.append(Item(path, output / name))
-    return items
+            name = f"{path.stem}_{number}"
+        taken.add(f"{name}{ending}".casefold())
+        names.append(name)
+    return names
 
 
 @dataclass
@@ -49,7 +52,7 @@ class Found:
     """What the user's paths stand for.
 
     Attributes:
-        files: images and videos.
+        files: images, videos and bags, which may be folders.
         notes: what was passed over without harm.
         faults: folders and lists that give nothing, and why.
     """
@@ -59,12 +62,13 @@ class Found:
     faults: list[str] = field(default_factory=list)
 
     def add(self, path: Path, *, from_list: bool = False) -> None:
-        """Adds an image or a video, a folder's, or those that a list (.txt) names.
+        """Adds an image, a video or a bag, a folder's, or those that a list (.txt) names.
 
-        Of a folder, images and videos are taken in natural order, folders in it are not.
+        A folder with images, videos or folders of bags gives those, in natural order; else one
+        with bag files is itself a bag. Other folders in it are not taken.
         """
         try:
-            if path.is_dir():
+            if path.is_dir() and not (path / "metadata.yaml").is_file():
                 self._add_folder(path)
             elif path.suffix.lower() == ".txt" and not from_list:
                 for line in _paths_of_list(path):
@@ -76,15 +80,24 @@ class Found:
 
     def _add_folder(self, folder: Path) -> None:
         listed = list_images(folder)
-        videos = [p for p in listed.skipped if is_video(p) and not p.name.startswith(".")]
-        files = sorted([*listed.files, *videos], key=natural_key)
+        kept = [p for p in listed.skipped if _is_kept(p)]
+        videos = [p for p in kept if p.suffix.lower() in VIDEO_ENDINGS]
+        bags = [p for p in folder.iterdir() if (p / "metadata.yaml").is_file()]
+        if not listed.files and not videos and not bags and is_bag(folder):
+            self.files.append(folder)
+            return
+        files = sorted([*listed.files, *kept, *bags], key=natural_key)
         if not files:
-            endings = ", ".join(sorted(IMAGE_ENDINGS | VIDEO_ENDINGS))
-            raise ValueError(f"folder {str(folder)!r} holds no images or videos ({endings})")
+            endings = ", ".join(sorted(IMAGE_ENDINGS | VIDEO_ENDINGS | BAG_ENDINGS))
+            raise ValueError(f"folder {str(folder)!r} holds no images, videos or bags ({endings})")
         self.files += files
-        if others := len(listed.skipped) - len(videos):
-            kept = f"{len(files)} images and videos of folder {str(folder)!r}"
-            self.notes.append(f"{kept}; {others} other files there are passed over")
+        if others := len(listed.skipped) - len(kept):
+            named = f"{len(files)} images, videos and bags of folder {str(folder)!r}"
+            self.notes.append(f"{named}; {others} other files there are passed over")
+
+
+def _is_kept(path: Path) -> bool:
+    return path.name[0] != "." and path.suffix.lower() in VIDEO_ENDINGS | BAG_ENDINGS
 
 
 def _paths_of_list(path: Path) -> list[Path]:

@@ -7,8 +7,15 @@ from e2ec_core.inference import Predictor
 from e2ec_core.predictor_settings import PredictorSettings
 
 
-def load_predictor(options: ModelOptions, settings: PredictorSettings) -> Predictor:
+def load_predictor(
+    options: ModelOptions, settings: PredictorSettings, *, threads: int = 0
+) -> Predictor:
     """Loads a model.
+
+    Args:
+        options: which weights, and where they run.
+        settings: of the predictor.
+        threads: CPU threads of one inference; 0 leaves the choice to the backend.
 
     Raises:
         ValueError: weights, device or precision do not fit.
@@ -19,6 +26,7 @@ def load_predictor(options: ModelOptions, settings: PredictorSettings) -> Predic
             precision=options.precision,
             settings=settings,
             backend=options.backend,
+            threads=threads,
         )
     return Predictor.from_checkpoint(
         options.weights,
@@ -26,4 +34,5 @@ def load_predictor(options: ModelOptions, settings: PredictorSettings) -> Predic
         precision=options.precision,
         settings=settings,
         backend=options.backend,
+        threads=threads,
     )

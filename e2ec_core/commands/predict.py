@@ -1,7 +1,8 @@
-"""Draws the contours of images, folders, videos and lists (.txt): e2ec predict street.jpg photos/
+"""Finds the contours in images, videos and bags: e2ec predict street.jpg photos/ drive.mp4
 
-Images become pictures (.png), videos become videos (.mp4) in the folder --output. Files that
-exist are replaced only with --overwrite, inputs never. Files that cannot be read are left out.
+Images become pictures (.png), videos and bags become videos (.mp4) in the folder --output, or what
+--write asks for. Files that exist are replaced only with --overwrite, inputs never. A file that
+cannot be read costs that file, a frame that frame. A run that was cut off goes on with --resume.
 
 Exit status: 0 all was drawn; 1 files or frames were left out, which the last line counts and
 names; 2 nothing was drawn: no file can be read, an option is wrong, or results cannot be written.
@@ -9,30 +10,44 @@ names; 2 nothing was drawn: no file can be read, an option is wrong, or results 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
-from e2ec_core.commands.failures import left_out, reason
-from e2ec_core.commands.items import Found, Item, is_video, make_items
+from e2ec_core.commands.failures import complain, left_out, reason
+from e2ec_core.commands.items import Found
 from e2ec_core.commands.model_options import SCORE, ModelOptions, take_run
 from e2ec_core.commands.options import CommandLine
-from e2ec_core.commands.outputs import OVERWRITE, NotWritten, require_writable
+from e2ec_core.commands.outputs import OVERWRITE
 from e2ec_core.predictor_settings import PredictorSettings, split_names
+from e2ec_core.recordings.bags import is_bag
+from e2ec_core.recordings.recording import Recording, open_recording
 from e2ec_core.value_range import HELP, ValueRange, parse_range
 
-CLASSES = "names of the classes to draw, separated by commas; empty draws all"
+CLASSES = "names of the classes to report, separated by commas; empty reports all"
+WRITE = (
+    "results, separated by commas: pictures; video; jsonl (contours.jsonl, a line a frame); coco "
+    "(coco_results.json); labels (.png of 16 bits); bag (a copy of a bag with contours beside its "
+    "images)"
+)
+TOPICS = "image topics of bags, separated by commas; empty takes the first that can be shown"
+RESUME = "go on where a run with the same inputs and options was cut off, if there is one"
+CLUSTER = (
+    "run on Ray: auto (the cluster of this machine, or all its cores) or the address of a cluster "
+    "that sees the same files; pip install 'e2ec-core[cluster]'"
+)
 
 
 def main(words: Sequence[str]) -> int:
-    """Draws all files; returns the exit status."""
+    """Does all files; returns the exit status."""
     line = CommandLine("predict", __doc__, usage="[RUN] PATH... [options]", aliases=SCORE)
-    line.add("paths", nargs="+", type=Path, help="images, folders, videos, lists of paths (.txt)")
+    line.add("paths", nargs="+", type=Path, help="images, folders, videos, bags, lists (.txt)")
     line.add("--output", type=Path, default=Path("contours"), help="folder of the results")
+    line.add("--write", default="pictures,video", help=WRITE)
     line.add("--overwrite", action="store_true", help=OVERWRITE)
+    line.add("--resume", action="store_true", help=RESUME)
+    line.add("--cluster", default="", help=CLUSTER)
     line.add("--range", default="full", help=HELP)
+    line.add("--topics", type=str, default="", help=TOPICS)
     line.add_settings(ModelOptions)
     line.add_settings(PredictorSettings, skip=("classes",))
     line.add("--classes", type=str, default="", help=CLASSES)
@@ -44,51 +59,45 @@ def main(words: Sequence[str]) -> int:
     found = Found()
     for path in options.paths:
         found.add(path)
-    items = make_items(found.files, options.output)
-    targets, inputs = [item.target for item in items], [item.path for item in items]
-    require_writable(*targets, overwrite=options.overwrite, inputs=inputs)
     for note in (*found.notes, *found.faults):
-        _complain(note)
-    failed, partly = draw_all(items, model, settings, values) if items else ([], [])
-    lost = [*found.faults, *(repr(str(item.path)) for item in failed)]
-    lost += [f"frames of {str(item.path)!r}" for item in partly]
+        complain("predict", note)
+    recordings, wrong = _open_all(found.files, split_names(options.topics), values)
+    lost = [*found.faults, *(repr(str(path)) for path in wrong)]
+    whole = len(recordings) + len(lost)
+    if not recordings:
+        complain("predict", left_out(lost, whole))
+        return 2
+    # Imported late, so that --help and wrong options do not wait for a backend.
+    from e2ec_core.commands.predict_run import Choices, predict_all
+
+    choices = Choices(
+        output=options.output,
+        write=split_names(options.write),
+        overwrite=options.overwrite,
+        resume=options.resume,
+        cluster=options.cluster,
+    )
+    more, failed = predict_all(recordings, choices, model, settings, options.range)
+    lost += more
     if lost:
-        _complain(left_out(lost, len(items) + len(found.faults)))
-    return 2 if len(failed) == len(items) else int(bool(lost))
+        complain("predict", left_out(lost, whole))
+    return 2 if failed == len(recordings) else int(bool(lost))
 
 
-def draw_all(
-    items: Sequence[Item], model: ModelOptions, settings: PredictorSettings, values: ValueRange
-) -> tuple[list[Item], list[Item]]:
-    """Draws every item and says so; returns those that failed and those drawn in part.
-
-    Raises:
-        NotWritten: a result cannot be written.
-    """
-    # Imported late, so that --help and wrong options do not wait for PyTorch.
-    from e2ec_core.commands.drawing import PartlyDrawn, draw_image, draw_video
-    from e2ec_core.commands.loading import load_predictor
-
-    predictor = load_predictor(model, settings)
-    failed: list[Item] = []
-    partly: list[Item] = []
-    for item in tqdm(items, unit="file", disable=None if len(items) > 1 else True):
+def _open_all(
+    paths: Sequence[Path], topics: Sequence[str], values: ValueRange
+) -> tuple[list[Recording], list[Path]]:
+    """Opens everything and says what cannot be; returns what can, and the paths of the others."""
+    opened: list[Recording] = []
+    wrong = []
+    for path in paths:
+        wanted = topics if topics and is_bag(path) else [""]
         try:
-            if is_video(item.path):
-                said = draw_video(predictor, item.path, item.target)
-            else:
-                said = draw_image(predictor, item.path, item.target, values)
-            tqdm.write(said, file=sys.stdout)
-        except NotWritten:
-            raise
+            opened += [open_recording(path, topic, values) for topic in wanted]
         except Exception as error:
             line = reason(error)
             if line is None:
                 raise
-            _complain(line)
-            (partly if isinstance(error, PartlyDrawn) else failed).append(item)
-    return failed, partly
-
-
-def _complain(line: str) -> None:
-    tqdm.write(f"predict: {line}", file=sys.stderr)
+            complain("predict", line)
+            wrong.append(path)
+    return opened, wrong

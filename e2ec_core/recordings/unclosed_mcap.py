@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 MAGIC = b"\x89MCAP0\r\n"
 # Records "end of data" and "footer" of the format, for a file without index.
@@ -18,9 +18,9 @@ CHUNK_HEAD = 40  # bytes: times, size, checksum, compression (an empty text), si
 class UnclosedMcap(type(Path())):  # type: ignore[misc]  # the class of paths of this system
     """The path of an MCAP file; opened, the file ends after its last whole record."""
 
-    def open(self, *_: object, **__: object) -> BinaryIO:  # type: ignore[override]
+    def open(self, *_: object, **__: object) -> BinaryIO:
         """Opens the file for reading bytes; the file itself stays as it is."""
-        return _Ended(Path(self))
+        return cast("BinaryIO", _Ended(Path(self)))
 
 
 def is_unclosed(path: Path) -> bool:

@@ -314,7 +314,7 @@ def test_a_folder_gives_images_and_videos_in_natural_order(tmp_path: Path) -> No
     assert [path.name for path in found.files] == ["f1.png", "f9.MP4", "f10.jpg"]
     (tmp_path / "empty").mkdir()
     found.add(tmp_path / "empty")
-    assert "holds no images or videos" in found.faults[0]
+    assert "holds no images, videos or bags" in found.faults[0]
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path: Path) -> None:

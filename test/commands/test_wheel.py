@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCES = ("e2ec_core", "street_scenes", "weights")
+SOURCES = ("e2ec_core", "msg", "street_scenes", "weights")
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 

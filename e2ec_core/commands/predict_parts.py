@@ -1,0 +1,127 @@
+"""The work on one part: frames in, rows and pictures out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from e2ec_core.commands.failures import reason
+from e2ec_core.commands.loading import load_predictor
+from e2ec_core.commands.predict_job import Job, Segment
+from e2ec_core.commands.predict_state import RunState
+from e2ec_core.contours import Contours, clip_to_image
+from e2ec_core.inference import Predictor, draw_contours
+from e2ec_core.recordings.recording import Frame, frames_of
+from e2ec_core.recordings.rows import Row, row_of
+from e2ec_core.value_range import parse_range
+
+
+class PartWorker:
+    """Does parts of a run, one after the other, best in rising order.
+
+    A part that is done again leaves the same files. Two workers of a run need one folder of
+    results and the same inputs, nothing else.
+
+    Args:
+        state: of the run.
+        predictor: the model; None loads that of the run's job.
+        threads: CPU threads of one inference, where it is loaded here; 0: the backend's choice.
+    """
+
+    def __init__(
+        self, state: RunState, predictor: Predictor | None = None, threads: int = 0
+    ) -> None:
+        self._state = state
+        self._job: Job = state.job
+        self._parts = self._job.parts
+        self._values = parse_range(self._job.range)
+        self._predictor = predictor or load_predictor(
+            self._job.model, self._job.settings, threads=threads
+        )
+        # The recording that was read last, where it is left, and its frames from there.
+        self._left: tuple[int, int] | None = None
+        self._frames: Iterator[Frame] = iter(())
+
+    def __call__(self, number: int) -> None:
+        """Does the part of a number.
+
+        Raises:
+            NotWritten: a result cannot be written.
+        """
+        rows: list[Row] = []
+        told = []
+        for segment in self._parts[number]:
+            done = [self._row(segment.recording, frame) for frame in self._read(segment)]
+            found = Counter(one["class"] for row in done for one in row["instances"])
+            errors = [[row["frame"], row["error"]] for row in done if "error" in row]
+            counts = {"recording": segment.recording, "frames": len(done) - len(errors)}
+            told.append(counts | {"found": found, "errors": errors})
+            rows += done
+        self._state.write_part(number, told, rows)
+
+    def _read(self, segment: Segment) -> Iterator[Frame]:
+        """The frames of a segment; one that goes on behind the last costs no seeking."""
+        if self._left != (segment.recording, segment.begin):
+            recording = self._job.recordings[segment.recording]
+            self._frames = frames_of(recording, self._values, segment.begin)
+        self._left = None
+        count = None if segment.end is None else segment.end - segment.begin
+        yield from islice(self._frames, count)
+        if segment.end is not None:
+            self._left = segment.recording, segment.end
+
+    def _row(self, number: int, frame: Frame) -> Row:
+        contours: Contours | None = None
+        if frame.rgb is not None:
+            try:
+                contours = clip_to_image(self._predictor(frame.rgb).contours)
+            except Exception as error:
+                line = reason(error)
+                if line is None:
+                    raise
+                frame = replace(frame, error=f"frame {frame.index}: {line}")
+        names = self._predictor.info.config.class_names
+        if frame.rgb is not None and contours is not None:
+            self._show(number, frame.index, frame.rgb, contours)
+        return row_of(self._job.recordings[number], frame, contours, names)
+
+    def _show(self, number: int, index: int, rgb: NDArray[np.uint8], contours: Contours) -> None:
+        """Writes what there is of a single frame: its picture, its labels."""
+        targets = frame_files(self._job, self._state.output, number, index)
+        if "pictures" in targets:
+            names = self._predictor.info.config.class_names
+            drawn = draw_contours(rgb, contours, names)
+            self._state.write(targets["pictures"], _png(drawn[..., ::-1]))
+        if "labels" in targets:
+            self._state.write(targets["labels"], _png(contours.label_image()))
+
+
+def frame_files(job: Job, output: Path, number: int, index: int = 0) -> dict[str, Path]:
+    """The files of one frame by the kind of result.
+
+    Args:
+        job: the run.
+        output: folder of the results.
+        number: of the recording.
+        index: of the frame.
+    """
+    name, still = job.names[number], job.recordings[number].kind == "image"
+    file = f"{name}.png" if still else f"{name}/{index:06d}.png"
+    drawn = "pictures" in job.write and (still or "video" not in job.write)
+    files = {"pictures": output / file} if drawn else {}
+    return files | ({"labels": output / "labels" / file} if "labels" in job.write else {})
+
+
+def _png(image: NDArray[Any]) -> bytes:
+    done, content = cv2.imencode(".png", image)
+    if not done:
+        raise ValueError(f"OpenCV could not write a PNG of shape {image.shape}")
+    return content.tobytes()

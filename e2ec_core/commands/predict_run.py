@@ -1,0 +1,185 @@
+"""A run of `e2ec predict`: begun or gone on with, done part by part, brought to its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from e2ec_core.commands.failures import complain
+from e2ec_core.commands.items import result_names
+from e2ec_core.commands.loading import load_predictor
+from e2ec_core.commands.model_options import ModelOptions
+from e2ec_core.commands.outputs import require_writable
+from e2ec_core.commands.predict_job import Job
+from e2ec_core.commands.predict_parts import PartWorker, frame_files
+from e2ec_core.commands.predict_results import (
+    WRITABLE,
+    Outcome,
+    Results,
+    outcomes,
+    result_targets,
+)
+from e2ec_core.commands.predict_state import RunState
+from e2ec_core.inference import Predictor
+from e2ec_core.predictor_settings import PredictorSettings
+from e2ec_core.recordings.recording import Recording
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What a run writes where.
+
+    Attributes:
+        output: folder of the results.
+        write: kinds of results, of `WRITABLE`.
+        overwrite: whether results may be replaced.
+        resume: whether to go on with a run that was cut off.
+        cluster: address of a Ray cluster, or auto; empty: this process does all.
+    """
+
+    output: Path
+    write: tuple[str, ...]
+    overwrite: bool
+    resume: bool
+    cluster: str
+
+    def __post_init__(self) -> None:
+        unknown = [kind for kind in self.write if kind not in WRITABLE]
+        if unknown or not self.write:
+            given = ",".join(self.write)
+            raise ValueError(f"write is {given!r}; give some of {', '.join(WRITABLE)}")
+
+
+def predict_all(
+    recordings: Sequence[Recording],
+    choices: Choices,
+    model: ModelOptions,
+    settings: PredictorSettings,
+    value_range: str,
+) -> tuple[list[str], int]:
+    """Does everything.
+
+    Returns:
+        what was left out in words, and the number of recordings that gave nothing.
+
+    Raises:
+        ValueError: an option does not fit, or results exist that must not be replaced.
+        NotWritten: a result cannot be written.
+    """
+    endings = [".png" if recording.kind == "image" else ".mp4" for recording in recordings]
+    names = result_names([Path(recording.path) for recording in recordings], endings)
+    job = Job(
+        recordings=tuple(recordings),
+        names=tuple(names),
+        write=tuple(sorted(choices.write)),
+        model=model,
+        settings=settings,
+        range=value_range,
+    )
+    state = RunState(choices.output)
+    _require_room(job, choices, going_on=choices.resume and state.there)
+    predictor = load_predictor(model, settings)
+    job = replace(job, weights_sha256=predictor.info.sha256, backend=predictor.backend)
+    with state.alone():
+        if not state.begin(job, resume=choices.resume, overwrite=choices.overwrite):
+            _do_parts(state, job, predictor, choices.cluster)
+            told = outcomes(state, job)
+            Results(state, job, predictor.info).make(told)
+            lost, failed = _tell(state, job, told)
+            state.finish({"left_out": lost, "failed": failed})
+        else:
+            lost, failed = state.summary["left_out"], state.summary["failed"]
+            print(f"{choices.output}: all was done before")
+        state.clean(keep_manifest=choices.resume)
+    return lost, failed
+
+
+def _require_room(job: Job, choices: Choices, *, going_on: bool) -> None:
+    """Checks that the results may be written; those of a run that goes on may be there."""
+    targets = result_targets(job, choices.output)
+    overwrite = choices.overwrite or going_on
+    for folder in (*targets.folders, *targets.bags):
+        if not folder.is_dir() or not any(folder.iterdir()):
+            continue
+        if not overwrite:
+            raise ValueError(
+                f"folder {str(folder)!r} exists; give --overwrite, or another --output"
+            )
+        if folder in targets.bags and not (folder / "metadata.yaml").is_file():
+            raise ValueError(f"folder {str(folder)!r} is no bag, so it is not replaced")
+    inputs = [recording.path for recording in job.recordings]
+    read = [Path(path) for path in inputs if Path(path).is_dir()]
+    if any(folder.exists() and folder.samefile(path) for folder in targets.bags for path in read):
+        raise ValueError("a result would replace an input; give another --output")
+    require_writable(*targets.files, overwrite=overwrite, inputs=inputs)
+
+
+def _do_parts(state: RunState, job: Job, predictor: Predictor, cluster: str) -> None:
+    """Does the parts that are not done yet."""
+    parts, done = job.parts, state.done
+    todo = [number for number in range(len(parts)) if number not in done]
+    total = sum(recording.length for recording in job.recordings)
+    before = sum(told["frames"] + len(told["errors"]) for n in done for told in state.told(n))
+    quiet = True if total == 1 else None  # None: where nobody looks
+    bar = tqdm(total=total, initial=before, unit="frame", disable=quiet)
+    engine = _in_turn(state, predictor, todo)
+    if cluster and todo:
+        from e2ec_core.commands.predict_cluster import on_ray
+
+        engine = on_ray(state, todo, cluster)
+    with bar:
+        for number in engine:
+            told = state.told(number)
+            bar.update(sum(one["frames"] + len(one["errors"]) for one in told))
+            _say(state, job, number)
+
+
+def _in_turn(state: RunState, predictor: Predictor, todo: Sequence[int]) -> Iterator[int]:
+    worker = PartWorker(state, predictor)
+    for number in todo:
+        worker(number)
+        yield number
+
+
+def _say(state: RunState, job: Job, number: int) -> None:
+    """Says what was found in the single images of a part, and which of them failed."""
+    segments = job.parts[number]
+    if job.recordings[segments[0].recording].kind != "image":
+        return
+    for segment, line in zip(segments, state.lines_of(number), strict=True):
+        row = json.loads(line)
+        files = frame_files(job, state.output, segment.recording)
+        if "error" in row:
+            complain("predict", row["error"])
+        elif files:
+            found = [f"{one['class']} {one['score']:.2f}" for one in row["instances"]]
+            target = next(iter(files.values()))
+            tqdm.write(f"{target}: {', '.join(found) or 'nothing found'}", file=sys.stdout)
+
+
+def _tell(state: RunState, job: Job, told: Sequence[Outcome]) -> tuple[list[str], int]:
+    """Says what became of videos and bags; returns what was left out, how many gave nothing."""
+    lost = []
+    for recording, name, one in zip(job.recordings, job.names, told, strict=True):
+        path = repr(recording.path)
+        if one.errors:
+            lost.append(f"frames of {path}" if one.frames else path)
+        if recording.kind == "image":
+            continue
+        target = state.output
+        if "video" in job.write and one.frames:
+            target = target / f"{name}.mp4"
+        if one.errors:
+            first, more = one.errors[0][1], len(one.errors) - 1
+            others = f" and {more} more" if more else ""
+            rest = f"{str(target)!r} has the other {one.frames} frames"
+            complain("predict", f"{first}{others}; {rest}")
+        else:
+            counts = ", ".join(f"{count} x {name}" for name, count in one.found.most_common())
+            print(f"{target}: {one.frames} frames, {counts or 'nothing found'}")
+    return lost, sum(not one.frames for one in told)

@@ -1,0 +1,218 @@
+"""What a run of `e2ec predict` keeps on the disk until it is finished, so that it can go on.
+
+A file is written under another name, brought to the disk and renamed: what is there is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from e2ec_core.commands.outputs import NotWritten
+from e2ec_core.commands.predict_job import Job, difference
+from e2ec_core.recordings.rows import Row
+
+FOLDER = ".e2ec_predict"
+"""Of manifest and parts, in the folder of the results."""
+
+
+class RunState:
+    """Manifest and parts of a run in the folder of its results.
+
+    Args:
+        output: folder of the results.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self._folder = output / FOLDER
+        self._manifest = self._folder / "manifest.json"
+        self._scratch = self._folder / "scratch"
+
+    def begin(self, job: Job, *, resume: bool, overwrite: bool) -> bool:
+        """Begins a run, or goes on with the one that is there.
+
+        Args:
+            job: what to do.
+            resume: go on where a run was cut off, if there is one.
+            overwrite: forget an unfinished run.
+
+        Returns:
+            whether all was done before already.
+
+        Raises:
+            ValueError: the run that is there has another job, or was not asked to go on.
+            NotWritten: the folder cannot be written to.
+        """
+        manifest = job.manifest() | {"parts": len(job.parts), "finished": None}
+        there = self._read_manifest()
+        if there is not None and resume:
+            told = {key: value for key, value in there.items() if key != "finished"}
+            asked = {key: value for key, value in manifest.items() if key != "finished"}
+            if other := difference(asked, told):
+                raise ValueError(
+                    f"the run in {str(self.output)!r} cannot go on: {other}; "
+                    "give what it was begun with, or --overwrite to begin anew"
+                )
+            return there["finished"] is not None
+        if there is not None and there["finished"] is None and not overwrite:
+            raise ValueError(
+                f"an unfinished run is in {str(self.output)!r}, {len(self.done)} of "
+                f"{there['parts']} parts are done; give --resume to go on, --overwrite to begin "
+                "anew, or another --output"
+            )
+        with _told(self._folder):
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._scratch.mkdir(parents=True)
+        self.write_json(self._manifest, manifest)
+        return False
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other processes of this machine out of the run.
+
+        Raises:
+            ValueError: another process works on it.
+        """
+        import fcntl
+
+        with _told(self.output):
+            self.output.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.output, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"another e2ec predict writes to {str(self.output)!r}; give another --output"
+                ) from None
+            yield
+        finally:
+            os.close(handle)
+
+    @property
+    def there(self) -> bool:
+        """Whether there is a run, finished or not."""
+        return self._read_manifest() is not None
+
+    @property
+    def job(self) -> Job:
+        """The job of the manifest."""
+        manifest = self._read_manifest()
+        if manifest is None:
+            raise ValueError(f"no run is in {str(self.output)!r}")
+        return Job.of(manifest)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `finish` was given; empty before."""
+        return (self._read_manifest() or {}).get("finished") or {}
+
+    @property
+    def done(self) -> set[int]:
+        """Numbers of the parts that are done."""
+        return {int(file.stem[5:]) for file in self._folder.glob("part-*.jsonl")}
+
+    def write_part(self, number: int, summary: list[dict[str, Any]], rows: Iterable[Row]) -> None:
+        """Writes one part: its summary, and the rows of its frames, each a line of JSON."""
+        lines = "".join(f"{json.dumps(line)}\n" for line in (summary, *rows))
+        self.write(self._part(number), lines.encode())
+
+    def told(self, number: int) -> list[dict[str, Any]]:
+        """The summary of a part: for each of its recordings frames, found classes, errors."""
+        with self._part(number).open(encoding="utf-8") as file:
+            return json.loads(file.readline())
+
+    def lines_of(self, number: int) -> Iterator[str]:
+        """The rows of a part as text."""
+        with self._part(number).open(encoding="utf-8") as file:
+            file.readline()
+            yield from file
+
+    def write(self, target: Path, content: bytes) -> None:
+        """Writes a file as a whole or not at all.
+
+        Raises:
+            NotWritten: names the file and why.
+        """
+        self.make(target, lambda scratch: scratch.write_bytes(content))
+
+    def write_json(self, target: Path, content: Any) -> None:
+        """Writes a small JSON file as a whole or not at all."""
+        self.write(target, json.dumps(content, indent=1).encode())
+
+    def make(self, target: Path, write: Callable[[Path], Any]) -> None:
+        """Puts what `write` leaves at the path it is given, a file or a folder, at `target`.
+
+        Raises:
+            NotWritten: names the target and why.
+        """
+        scratch = self._scratch / f"{uuid.uuid4().hex}{target.suffix}"
+        with _told(target):
+            write(scratch)
+            for path in [scratch, *scratch.rglob("*")]:
+                _sync(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():  # a bag that is replaced
+                target.rename(scratch.with_suffix(".old"))
+            scratch.replace(target)
+            _sync(target.parent)
+
+    def once(self, name: str, make: Callable[[], None]) -> None:
+        """Does something unless a run before did it."""
+        mark = self._folder / f"result-{name}"
+        if not mark.exists():
+            make()
+            self.write(mark, b"")
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Marks the run as finished."""
+        manifest = self._read_manifest()
+        assert manifest is not None
+        self.write_json(self._manifest, manifest | {"finished": summary})
+
+    def clean(self, *, keep_manifest: bool) -> None:
+        """Removes what a finished run needs no more; with its manifest it is known as done."""
+        for path in self._folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != self._manifest:
+                path.unlink()
+        if not keep_manifest:
+            shutil.rmtree(self._folder)
+
+    def _part(self, number: int) -> Path:
+        return self._folder / f"part-{number:07d}.jsonl"
+
+    def _read_manifest(self) -> dict[str, Any] | None:
+        try:
+            return json.loads(self._manifest.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Makes errors of the disk say which result could not be written."""
+    try:
+        yield
+    except NotWritten:
+        raise
+    except OSError as error:
+        why = error.strerror or error
+        raise NotWritten(f"{str(target)!r} cannot be written: {why}") from error
+
+
+def _sync(path: Path) -> None:
+    """Brings a file or the entries of a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,129 @@
+"""Images, videos and image topics of bags, read frame by frame in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2ec_core.image_files import read_image
+from e2ec_core.recordings.bags import BagImage, is_bag, open_bag
+from e2ec_core.value_range import ValueRange
+from e2ec_core.videos import open_video
+
+Kind = Literal["image", "video", "bag"]
+
+VIDEO_ENDINGS = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".gif"}
+)
+STILL_RATE = 1.0
+"""Frames per second of bags whose stamps do not tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """An image, a video, or one image topic of a bag.
+
+    Attributes:
+        path: the file or folder, as the user named it.
+        kind: what it is.
+        topic: of a bag; else empty.
+        length: number of frames; of videos what the file says, which may be wrong.
+        rate: frames per second; of an image 0.
+    """
+
+    path: str
+    kind: Kind
+    topic: str = ""
+    length: int = 1
+    rate: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One frame, or why there is none.
+
+    Attributes:
+        index: number in the recording, from 0.
+        rgb: uint8 [H, W, 3]; None if it cannot be read.
+        error: what is wrong with it, in one line; empty where there is a picture.
+        stamp: of a bag's image, ns.
+        frame_id: of a bag's image.
+    """
+
+    index: int
+    rgb: NDArray[np.uint8] | None = None
+    error: str = ""
+    stamp: int | None = None
+    frame_id: str | None = None
+
+
+def kind_of(path: Path) -> Kind:
+    """What a path is by its ending, or as a folder; what is nothing else is an image."""
+    if is_bag(path):
+        return "bag"
+    return "video" if path.suffix.lower() in VIDEO_ENDINGS else "image"
+
+
+def open_recording(path: Path, topic: str, values: ValueRange) -> Recording:
+    """Finds out what a path holds; images are not opened.
+
+    Frames are counted where the file does not tell how many there are.
+
+    Args:
+        path: an image, a video, or a bag (folder or file).
+        topic: of a bag; empty for the first that can be shown.
+        values: how 16-bit images are shown.
+
+    Raises:
+        ValueError: the video or bag cannot be read.
+    """
+    kind = kind_of(path)
+    if kind == "bag":
+        bag = open_bag(path, topic, values)
+        length = bag.length or sum(1 for _ in bag.images())
+        rate = bag.rate or STILL_RATE
+        return Recording(path=str(path), kind=kind, topic=bag.topic, length=length, rate=rate)
+    if kind == "video":
+        video = open_video(path)
+        length = video.length or sum(1 for _ in video.frames())
+        return Recording(path=str(path), kind=kind, length=length, rate=video.rate)
+    return Recording(path=str(path), kind=kind)
+
+
+def frames_of(recording: Recording, values: ValueRange, begin: int = 0) -> Iterator[Frame]:
+    """Gives the frames from number `begin` on.
+
+    A frame that cannot be read comes as an error. If a recording ends early, the frame behind its
+    last one says so.
+
+    Raises:
+        ValueError: the recording has gone since it was opened.
+    """
+    path = Path(recording.path)
+    if recording.kind == "image":
+        yield from [_image(path, values)][begin:]
+        return
+    if recording.kind == "video":
+        found: Iterator[object] = open_video(path).frames(begin)
+    else:
+        found = open_bag(path, recording.topic, values).images(begin)
+    for index, item in enumerate(found, begin):
+        if isinstance(item, BagImage):
+            stamp, frame_id = item.stamp, item.frame_id
+            yield Frame(index=index, rgb=item.rgb, stamp=stamp, frame_id=frame_id)
+        elif isinstance(item, np.ndarray):
+            yield Frame(index=index, rgb=item)
+        else:
+            yield Frame(index=index, error=str(item))
+
+
+def _image(path: Path, values: ValueRange) -> Frame:
+    try:
+        return Frame(index=0, rgb=read_image(path, upright=True, values=values))
+    except ValueError as error:
+        return Frame(index=0, error=str(error))

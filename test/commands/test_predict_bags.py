@@ -1,0 +1,165 @@
+"""e2ec predict on bags: every image of a topic, and bags with contours beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="no rosbags: pip install rosbags")
+
+from ros_bags import T, depth, header, info, raw, write_messages
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import StoragePlugin
+
+FAST = ("--device", "cpu", "--short-side", "128", "--long-side", "128")
+PLUGINS = [StoragePlugin.SQLITE3, StoragePlugin.MCAP]
+
+
+@pytest.fixture
+def drive(portrait: Path) -> Callable[..., Path]:
+    """Writes a bag: the portrait on two cameras, depth, a CameraInfo and text."""
+    picture = cv2.imread(str(portrait))[..., ::-1]
+
+    def write(folder: Path, count: int = 3, plugin: StoragePlugin = StoragePlugin.MCAP) -> Path:
+        text = T["std_msgs/msg/String"](data="between")
+        sent: list[tuple[str, float, Any]] = [("/cam/camera_info", 1.0, info())]
+        for i in range(count):
+            image = raw(np.roll(picture, 2 * i, axis=1), 1.9 + 0.1 * i, "left")
+            sent += [("/cam/image_raw", 2 + 0.1 * i, image), ("/notes", 2 + 0.1 * i, text)]
+            if i % 2:
+                sent += [("/rear/image", 2 + 0.1 * i, raw(picture, 7.0, "rear"))]
+        return write_messages(folder, [*sent, ("/depth/image", 9.0, depth())], plugin)
+
+    return write
+
+
+def messages_of(folder: Path) -> list[tuple[str, int, bytes]]:
+    with AnyReader([folder]) as reader:
+        return [(c.topic, time, bytes(data)) for c, time, data in reader.messages()]
+
+
+def contours_in(folder: Path, topic: str) -> list[tuple[int, Any]]:
+    with AnyReader([folder]) as reader:
+        wanted = [c for c in reader.connections if c.topic == topic]
+        return [
+            (time, reader.deserialize(data, c.msgtype))
+            for c, time, data in reader.messages(connections=wanted)
+        ]
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_contours_stand_beside_all_that_the_bag_holds(
+    e2ec: Callable, drive: Callable[..., Path], tmp_path: Path, plugin: StoragePlugin
+) -> None:
+    bag = drive(tmp_path / "bag", 3, plugin)
+    words = (bag, *FAST, "--write", "bag,jsonl", "--output", tmp_path / "out")
+    reply = e2ec("predict", *words)
+    assert reply.status == 0, reply.err
+    written = tmp_path / "out/bag_contours"
+    assert sorted(p.suffix for p in written.iterdir()) == [".mcap", ".yaml"]
+    every = messages_of(written)
+    assert [m for m in every if m[0] != "/cam/e2ec/contours"] == messages_of(bag)
+    found = contours_in(written, "/cam/e2ec/contours")
+    assert [time for time, _ in found] == [2_000_000_000, 2_100_000_000, 2_200_000_000]
+    lines = (tmp_path / "out/contours.jsonl").read_text().splitlines()
+    for i, (line, (_, message)) in enumerate(zip(lines, found, strict=True)):
+        row = json.loads(line)
+        assert (row["source"], row["topic"], row["frame"]) == (str(bag), "/cam/image_raw", i)
+        stamp = message.header.stamp
+        assert row["stamp"] == stamp.sec * 10**9 + stamp.nanosec
+        assert row["frame_id"] == message.header.frame_id == "left"
+        assert (message.width, message.height, message.stage) == (256, 256, 2)
+        (one, *_), (said, *_) = message.instances, row["instances"]
+        assert (one.class_name, one.class_id) == ("person", 0)
+        np.testing.assert_array_equal(one.contour, np.array(said["contour"], np.float32))
+        assert np.float32(one.score) == np.float32(said["score"])
+        assert one.track_id == -1
+
+
+def test_several_topics_go_into_one_bag(
+    e2ec: Callable, drive: Callable[..., Path], tmp_path: Path
+) -> None:
+    bag = drive(tmp_path / "bag", 4)
+    words = (bag, *FAST, "--write", "bag", "--output", tmp_path / "out")
+    assert e2ec("predict", *words, "--topics", "/rear/image,/cam/image_raw").status == 0
+    written = tmp_path / "out/bag_contours"
+    assert len(contours_in(written, "/cam/e2ec/contours")) == 4
+    rear = contours_in(written, "/rear/e2ec/contours")
+    assert [message.header.frame_id for _, message in rear] == ["rear", "rear"]
+    reply = e2ec("predict", written, *words[1:-1], tmp_path / "again")
+    assert reply.status == 2
+    assert "has a topic '/cam/e2ec/contours' already" in reply.error
+    reply = e2ec("predict", bag, "--topics", "/none", "--output", tmp_path / "none")
+    assert reply.status == 2
+    assert "has no image topic '/none'" in reply.err
+
+
+def test_an_image_that_cannot_be_read_costs_itself(
+    e2ec: Callable, drive: Callable[..., Path], portrait: Path, tmp_path: Path
+) -> None:
+    picture = cv2.imread(str(portrait))[..., ::-1]
+    broken = raw(picture, 2.1)
+    broken.data = broken.data[:100]
+    sent = [("/image", 2.0, raw(picture, 2.0)), ("/image", 2.1, broken)]
+    bag = write_messages(tmp_path / "bag", [*sent, ("/image", 2.2, raw(picture, 2.2))])
+    words = (bag, *FAST, "--write", "bag,video,jsonl", "--output", tmp_path / "out")
+    reply = e2ec("predict", *words)
+    assert reply.status == 1
+    assert "image 1 of /image: image data is 100 bytes long" in reply.err
+    assert f"1 of 1 left out: frames of {str(bag)!r}" in reply.err
+    found = contours_in(tmp_path / "out/bag_contours", "/e2ec/contours")
+    assert [time for time, _ in found] == [2_000_000_000, 2_200_000_000]
+    assert len(messages_of(tmp_path / "out/bag_contours")) == 5
+    assert cv2.VideoCapture(str(tmp_path / "out/bag.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 2
+    rows = [json.loads(line) for line in (tmp_path / "out/contours.jsonl").open()]
+    assert ["error" in row for row in rows] == [False, True, False]
+
+
+def test_bags_are_replaced_on_request_only(
+    e2ec: Callable, drive: Callable[..., Path], tmp_path: Path
+) -> None:
+    bag = drive(tmp_path / "bag", 1)
+    words = (bag, *FAST, "--write", "bag", "--output", tmp_path / "out")
+    assert e2ec("predict", *words).status == 0
+    before = messages_of(tmp_path / "out/bag_contours")
+    reply = e2ec("predict", *words)
+    assert (reply.status, "exists; give --overwrite" in reply.error) == (2, True)
+    assert e2ec("predict", *words, "--overwrite").status == 0
+    assert messages_of(tmp_path / "out/bag_contours") == before
+    (tmp_path / "out/bag_contours/metadata.yaml").unlink()
+    reply = e2ec("predict", *words, "--overwrite")
+    assert (reply.status, "is no bag, so it is not replaced" in reply.error) == (2, True)
+
+
+def test_a_folder_of_bags_gives_each_of_them(
+    e2ec: Callable, drive: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("b10", "b9"):
+        drive(tmp_path / "drives" / name, 1)
+    words = (tmp_path / "drives", *FAST, "--write", "jsonl", "--output", tmp_path / "out")
+    assert e2ec("predict", *words).status == 0
+    rows = [json.loads(line) for line in (tmp_path / "out/contours.jsonl").open()]
+    assert [Path(row["source"]).name for row in rows] == ["b9", "b10"]
+
+
+def test_the_header_of_a_message_is_that_of_its_image() -> None:
+    from e2ec_core.contours import Contours
+    from e2ec_core.recordings.contour_bag import BagModel, contour_message, contour_types
+
+    nothing = Contours(
+        vertices=np.zeros((0, 0, 2), np.float32),
+        scores=np.zeros(0, np.float32),
+        class_ids=np.zeros(0, np.int64),
+        stage="coarse",
+        image_size=(3, 5),
+    )
+    model = BagModel(name="m", class_names=("a",), amodal=False)
+    message = contour_message(contour_types(), nothing, model, header(1.5, "left"))
+    assert (message.header.stamp.sec, message.header.stamp.nanosec) == (1, 500_000_000)
+    assert (message.header.frame_id, message.stage, message.instances) == ("left", 1, [])
