@@ -111,14 +111,15 @@ def difference(manifest: dict[str, Any], other: dict[str, Any]) -> str:
 
     Where the weights lie does not count; their digest does.
     """
-    mine, theirs = (_flat(one) for one in (manifest, other))
-    if [i["path"] for i in manifest["inputs"]] != [i["path"] for i in other["inputs"]]:
-        return f"there are {len(other['inputs'])} other inputs, or in another order"
-    for now, then in zip(manifest["inputs"], other["inputs"], strict=True):
-        if now != then:
-            key = next(key for key in now if now[key] != then.get(key))
-            return f"input {now['path']!r} has changed: {key} is {now[key]}, was {then.get(key)}"
-    for key, value in mine.items():
+    inputs, others = manifest["inputs"], other["inputs"]
+    if len(inputs) != len(others):
+        return f"it has {len(inputs)} inputs, had {len(others)}"
+    for now, then in zip(inputs, others, strict=True):
+        for key in now:
+            if now[key] != then.get(key):
+                return f"{key} of input {now['path']!r} is {now[key]!r}, was {then.get(key)!r}"
+    theirs = _flat(other)
+    for key, value in _flat(manifest).items():
         if theirs.get(key) != value:
             return f"{key} is {value!r}, was {theirs.get(key)!r}"
     return ""
@@ -128,7 +129,8 @@ def _flat(manifest: dict[str, Any]) -> dict[str, Any]:
     plain = {k: v for k, v in manifest.items() if k not in ("model", "settings", "inputs")}
     kept = ("device", "precision")
     model = {k: v for k, v in manifest["model"].items() if k in kept}
-    return manifest["settings"] | model | plain
+    flat = manifest["settings"] | model | plain
+    return {k: ",".join(v) if isinstance(v, list) else v for k, v in flat.items()}
 
 
 def _state_of(path: Path) -> dict[str, int]:

@@ -82,11 +82,13 @@ def predict_all(
         range=value_range,
     )
     state = RunState(choices.output)
+    if not choices.resume and not choices.overwrite:
+        state.require_finished()
     _require_room(job, choices, going_on=choices.resume and state.there)
     predictor = load_predictor(model, settings)
     job = replace(job, weights_sha256=predictor.info.sha256, backend=predictor.backend)
     with state.alone():
-        if not state.begin(job, resume=choices.resume, overwrite=choices.overwrite):
+        if not state.begin(job, resume=choices.resume):
             _do_parts(state, job, predictor, choices.cluster)
             told = outcomes(state, job)
             Results(state, job, predictor.info).make(told)

@@ -35,19 +35,18 @@ class RunState:
         self._manifest = self._folder / "manifest.json"
         self._scratch = self._folder / "scratch"
 
-    def begin(self, job: Job, *, resume: bool, overwrite: bool) -> bool:
+    def begin(self, job: Job, *, resume: bool) -> bool:
         """Begins a run, or goes on with the one that is there.
 
         Args:
             job: what to do.
-            resume: go on where a run was cut off, if there is one.
-            overwrite: forget an unfinished run.
+            resume: go on where a run was cut off, if there is one; else it is forgotten.
 
         Returns:
             whether all was done before already.
 
         Raises:
-            ValueError: the run that is there has another job, or was not asked to go on.
+            ValueError: the run that is there has another job.
             NotWritten: the folder cannot be written to.
         """
         manifest = job.manifest() | {"parts": len(job.parts), "finished": None}
@@ -58,20 +57,24 @@ class RunState:
             if other := difference(asked, told):
                 raise ValueError(
                     f"the run in {str(self.output)!r} cannot go on: {other}; "
-                    "give what it was begun with, or --overwrite to begin anew"
+                    "give what it was begun with, or --overwrite in place of --resume"
                 )
             return there["finished"] is not None
-        if there is not None and there["finished"] is None and not overwrite:
-            raise ValueError(
-                f"an unfinished run is in {str(self.output)!r}, {len(self.done)} of "
-                f"{there['parts']} parts are done; give --resume to go on, --overwrite to begin "
-                "anew, or another --output"
-            )
         with _told(self._folder):
             shutil.rmtree(self._folder, ignore_errors=True)
             self._scratch.mkdir(parents=True)
         self.write_json(self._manifest, manifest)
         return False
+
+    def require_finished(self) -> None:
+        """Raises ValueError if an unfinished run is there."""
+        there = self._read_manifest()
+        if there is not None and there["finished"] is None:
+            raise ValueError(
+                f"an unfinished run is in {str(self.output)!r}, {len(self.done)} of "
+                f"{there['parts']} parts are done; give --resume to go on, --overwrite to begin "
+                "anew, or another --output"
+            )
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -153,16 +156,19 @@ class RunState:
         Raises:
             NotWritten: names the target and why.
         """
-        scratch = self._scratch / f"{uuid.uuid4().hex}{target.suffix}"
+        own = self._scratch / uuid.uuid4().hex
+        scratch = own / target.name
         with _told(target):
+            own.mkdir(parents=True)
             write(scratch)
             for path in [scratch, *scratch.rglob("*")]:
                 _sync(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():  # a bag that is replaced
-                target.rename(scratch.with_suffix(".old"))
+                target.rename(own / "replaced")
             scratch.replace(target)
             _sync(target.parent)
+            shutil.rmtree(own)
 
     def once(self, name: str, make: Callable[[], None]) -> None:
         """Does something unless a run before did it."""
