@@ -36,6 +36,11 @@ CLUSTER = (
     "that sees the same files; pip install 'e2ec-core[cluster]'"
 )
 
+THREADS = (
+    "CPU threads of one inference; 0: the backend's choice, on a cluster 1. Another number may "
+    "change the last bits of vertices"
+)
+
 
 def main(words: Sequence[str]) -> int:
     """Does all files; returns the exit status."""
@@ -46,6 +51,7 @@ def main(words: Sequence[str]) -> int:
     line.add("--overwrite", action="store_true", help=OVERWRITE)
     line.add("--resume", action="store_true", help=RESUME)
     line.add("--cluster", default="", help=CLUSTER)
+    line.add("--threads", type=int, default=0, help=THREADS)
     line.add("--range", default="full", help=HELP)
     line.add("--topics", type=str, default="", help=TOPICS)
     line.add_settings(ModelOptions)
@@ -76,6 +82,7 @@ def main(words: Sequence[str]) -> int:
         overwrite=options.overwrite,
         resume=options.resume,
         cluster=options.cluster,
+        threads=options.threads,
     )
     more, failed = predict_all(recordings, choices, model, settings, options.range)
     lost += more

@@ -5,6 +5,7 @@ A worker needs the folder of the results and the inputs under the same paths, an
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any
 from e2ec_core.commands.predict_parts import PartWorker
 from e2ec_core.commands.predict_state import RunState
 
-_MOST_TASKS = 1000
-"""Parts are grouped so that there are at most so many tasks; finished ones are not repeated."""
+_TASKS = 8
+"""Tasks for each worker. Parts of one are neighbours, so that a video is read on, not anew."""
 
 
 class _Worker:
@@ -23,10 +24,9 @@ class _Worker:
     Args:
         folder: working folder, from which relative paths count.
         output: folder of the results.
-        threads: CPU threads of one inference; 0: the backend's choice.
     """
 
-    def __init__(self, folder: str, output: str, threads: int) -> None:
+    def __init__(self, folder: str, output: str) -> None:
         from e2ec_core.cpu_threads import wait_passively
         from e2ec_core.opencv import prepare_opencv
 
@@ -34,7 +34,7 @@ class _Worker:
         prepare_opencv()
         os.chdir(folder)
         self._state = RunState(Path(output))
-        self._work = PartWorker(self._state, threads=threads)
+        self._work = PartWorker(self._state)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         done = self._state.done
@@ -72,19 +72,21 @@ def on_ray(state: RunState, todo: Sequence[int], address: str) -> Iterator[int]:
         line = " ".join(str(error).split())
         raise ValueError(f"cluster {address!r} cannot be reached: {line}") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     on_gpu = state.job.model.device.startswith("cuda")
+    cores = max(1, state.job.threads)
     resources = ray.cluster_resources()
-    workers = max(1, int(resources.get("GPU" if on_gpu else "CPU", 1)))
-    parts = ray.data.from_items(list(todo), override_num_blocks=min(len(todo), _MOST_TASKS))
+    places = resources.get("GPU", 0) if on_gpu else resources.get("CPU", 0) // cores
+    workers = max(1, int(places))
+    tasks = min(len(todo), _TASKS * workers)
+    parts = ray.data.from_items(list(todo), override_num_blocks=tasks)
     done = parts.map_batches(
         _Worker,
-        fn_constructor_args=(os.getcwd(), str(state.output), 0 if on_gpu else 1),
+        fn_constructor_args=(os.getcwd(), str(state.output)),
         batch_size=1,
-        concurrency=(1, workers),
-        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers, tasks)),
+        num_cpus=cores,
         num_gpus=1 if on_gpu else None,
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     try:
         for row in done.iter_rows():

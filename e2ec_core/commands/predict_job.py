@@ -41,6 +41,8 @@ class Job:
         model: which weights run where.
         settings: of the predictor.
         range: which values of 16-bit images become black and white.
+        threads: CPU threads of one inference, of which the last bits depend; 0: the backend's
+            choice.
         weights_sha256: digest of the weights.
         backend: what runs them.
     """
@@ -51,6 +53,7 @@ class Job:
     model: ModelOptions
     settings: PredictorSettings
     range: str
+    threads: int = 0
     weights_sha256: str = ""
     backend: str = ""
 
@@ -84,6 +87,7 @@ class Job:
             model=ModelOptions(**manifest["model"]),
             settings=PredictorSettings(**settings),
             range=manifest["range"],
+            threads=manifest["threads"],
             weights_sha256=manifest["weights_sha256"],
             backend=manifest["backend"],
         )

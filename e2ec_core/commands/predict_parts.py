@@ -23,6 +23,8 @@ from e2ec_core.recordings.recording import Frame, frames_of
 from e2ec_core.recordings.rows import Row, row_of
 from e2ec_core.value_range import parse_range
 
+_NOTHING = (-1, 0)
+
 
 class PartWorker:
     """Does parts of a run, one after the other, best in rising order.
@@ -33,21 +35,18 @@ class PartWorker:
     Args:
         state: of the run.
         predictor: the model; None loads that of the run's job.
-        threads: CPU threads of one inference, where it is loaded here; 0: the backend's choice.
     """
 
-    def __init__(
-        self, state: RunState, predictor: Predictor | None = None, threads: int = 0
-    ) -> None:
+    def __init__(self, state: RunState, predictor: Predictor | None = None) -> None:
         self._state = state
         self._job: Job = state.job
         self._parts = self._job.parts
         self._values = parse_range(self._job.range)
         self._predictor = predictor or load_predictor(
-            self._job.model, self._job.settings, threads=threads
+            self._job.model, self._job.settings, threads=self._job.threads
         )
         # The recording that was read last, where it is left, and its frames from there.
-        self._left: tuple[int, int] | None = None
+        self._left = _NOTHING
         self._frames: Iterator[Frame] = iter(())
 
     def __call__(self, number: int) -> None:
@@ -68,11 +67,15 @@ class PartWorker:
         self._state.write_part(number, told, rows)
 
     def _read(self, segment: Segment) -> Iterator[Frame]:
-        """The frames of a segment; one that goes on behind the last costs no seeking."""
-        if self._left != (segment.recording, segment.begin):
-            recording = self._job.recordings[segment.recording]
-            self._frames = frames_of(recording, self._values, segment.begin)
-        self._left = None
+        """The frames of a segment; what lies behind the last one is not sought from the start."""
+        recording, begin = self._left
+        if recording == segment.recording and begin <= segment.begin:
+            ahead = segment.begin - begin
+            next(islice(self._frames, ahead, ahead), None)
+        else:
+            recordings = self._job.recordings
+            self._frames = frames_of(recordings[segment.recording], self._values, segment.begin)
+        self._left = _NOTHING
         count = None if segment.end is None else segment.end - segment.begin
         yield from islice(self._frames, count)
         if segment.end is not None:

@@ -40,6 +40,7 @@ class Choices:
         overwrite: whether results may be replaced.
         resume: whether to go on with a run that was cut off.
         cluster: address of a Ray cluster, or auto; empty: this process does all.
+        threads: CPU threads of one inference; 0: the backend's choice, on a cluster 1.
     """
 
     output: Path
@@ -47,8 +48,11 @@ class Choices:
     overwrite: bool
     resume: bool
     cluster: str
+    threads: int
 
     def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ValueError(f"threads is {self.threads}; give 0 or more")
         unknown = [kind for kind in self.write if kind not in WRITABLE]
         if unknown or not self.write:
             given = ",".join(self.write)
@@ -80,12 +84,13 @@ def predict_all(
         model=model,
         settings=settings,
         range=value_range,
+        threads=choices.threads or int(bool(choices.cluster)),
     )
     state = RunState(choices.output)
     if not choices.resume and not choices.overwrite:
         state.require_finished()
     _require_room(job, choices, going_on=choices.resume and state.there)
-    predictor = load_predictor(model, settings)
+    predictor = load_predictor(model, settings, threads=job.threads)
     job = replace(job, weights_sha256=predictor.info.sha256, backend=predictor.backend)
     with state.alone():
         if not state.begin(job, resume=choices.resume):
