@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from e2ec_core.commands.predict_state import RunState
 
 _TASKS = 8
 """Tasks for each worker. Parts of one are neighbours, so that a video is read on, not anew."""
+
+_PATIENCE = 10.0
+"""Seconds in which a cluster must answer."""
 
 
 class _Worker:
@@ -62,15 +66,13 @@ def on_ray(state: RunState, todo: Sequence[int], address: str) -> Iterator[int]:
     import ray
     import ray.data
 
-    try:
-        ray.init(
-            address=None if address == "auto" else address,
-            log_to_driver=False,
-            logging_level="error",
-        )
-    except (ConnectionError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise ValueError(f"cluster {address!r} cannot be reached: {line}") from error
+    if address != "auto":
+        _require_reachable(address)
+    ray.init(
+        address=None if address == "auto" else address,
+        log_to_driver=False,
+        logging_level="error",
+    )
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     on_gpu = state.job.model.device.startswith("cuda")
@@ -95,6 +97,18 @@ def on_ray(state: RunState, todo: Sequence[int], address: str) -> Iterator[int]:
         raise _cause(error) from error
     finally:
         ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Tells at once what Ray would tell after minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"cluster is {address!r}, where nothing answers; give auto, or HOST:PORT as "
+            "`ray start --head` says it"
+        ) from error
 
 
 def _cause(error: BaseException) -> BaseException:
