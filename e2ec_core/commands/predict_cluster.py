@@ -12,11 +12,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from e2ec_core.commands.failures import reason
 from e2ec_core.commands.predict_parts import PartWorker
 from e2ec_core.commands.predict_state import RunState
 
 _TASKS = 8
 """Tasks for each worker. Parts of one are neighbours, so that a video is read on, not anew."""
+
+_PREPARED = ("OPENCV_", "OMP_WAIT_POLICY")
+"""Variables that must be set before a worker imports OpenCV and backends, as they are here."""
 
 _PATIENCE = 10.0
 """Seconds in which a cluster must answer."""
@@ -31,21 +37,24 @@ class _Worker:
     """
 
     def __init__(self, folder: str, output: str) -> None:
-        from e2ec_core.cpu_threads import wait_passively
-        from e2ec_core.opencv import prepare_opencv
-
-        wait_passively()
-        prepare_opencv()
         os.chdir(folder)
         self._state = RunState(Path(output))
-        self._work = PartWorker(self._state)
+        self._work: PartWorker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        done = self._state.done
-        for number in batch["item"].tolist():
-            if number not in done:
+        """Does parts; returns their numbers, and for each what the user has to mend."""
+        return batch | {"error": np.array([self._do(number) for number in batch["item"].tolist()])}
+
+    def _do(self, number: int) -> str:
+        try:
+            if number not in self._state.done:
+                self._work = self._work or PartWorker(self._state)
                 self._work(number)
-        return batch
+        except Exception as error:
+            if line := reason(error):
+                return line
+            raise
+        return ""
 
 
 def on_ray(state: RunState, todo: Sequence[int], address: str) -> Iterator[int]:
@@ -60,16 +69,17 @@ def on_ray(state: RunState, todo: Sequence[int], address: str) -> Iterator[int]:
         the numbers of parts as they are done, in any order.
 
     Raises:
-        ValueError: there is no such cluster.
-        NotWritten: a result cannot be written.
+        ValueError: there is no such cluster, or a worker cannot load the model or write a result.
     """
     import ray
     import ray.data
 
     if address != "auto":
         _require_reachable(address)
+    prepared = {name: value for name, value in os.environ.items() if name.startswith(_PREPARED)}
     ray.init(
         address=None if address == "auto" else address,
+        runtime_env={"env_vars": prepared},
         log_to_driver=False,
         logging_level="error",
     )
@@ -92,9 +102,9 @@ def on_ray(state: RunState, todo: Sequence[int], address: str) -> Iterator[int]:
     )
     try:
         for row in done.iter_rows():
+            if row["error"]:
+                raise ValueError(row["error"])
             yield int(row["item"])
-    except ray.exceptions.RayError as error:
-        raise _cause(error) from error
     finally:
         ray.shutdown()
 
@@ -109,9 +119,3 @@ def _require_reachable(address: str) -> None:
             f"cluster is {address!r}, where nothing answers; give auto, or HOST:PORT as "
             "`ray start --head` says it"
         ) from error
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What went wrong in a worker, without what Ray says around it."""
-    inner = getattr(error, "cause", None) or error.__cause__
-    return _cause(inner) if isinstance(inner, BaseException) else error
