@@ -2,8 +2,8 @@
 
 tools/with_ros python benchmarks/recordings.py [--frames 512]
 
-The video is the synthetic drive. Counted from the time at which every worker has finished a part, so
-without the start of processes and models, which has a column of its own. Writes recordings.md.
+The video is the synthetic drive. Frames count from the time at which every worker has finished a
+part; what is before, the start of processes and models, is told apart. Writes recordings.md.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ def main() -> None:
         "",
         f"A video of {options.frames} frames of {width} x {height} px (the synthetic drive), the "
         f"model that ships in ONNX Runtime, {os.cpu_count()} CPUs, load of the machine at the end "
-        f"{load:.0f}. Frames a second count once every worker has finished a part of {PART_FRAMES}; "
-        "the time until then, with the start of processes and models, is the last column. Written "
-        "by `python benchmarks/recordings.py`.",
+        f"{load:.0f}. Frames count once every worker has finished a part of {PART_FRAMES}; the "
+        "time until then, with the start of processes and models, is the last column. Written by "
+        "`python benchmarks/recordings.py`.",
         "",
         "| | frames/s | start, s |",
         "|---|---|---|",

@@ -12,7 +12,7 @@ from e2ec_core.cpu_threads import wait_passively
 from e2ec_core.opencv import prepare_opencv
 
 COMMANDS = {
-    "predict": "draw the contours of images, folders and videos",
+    "predict": "find the contours in images, videos and bags",
     "check": "check labels and images before a run",
     "train": "train a model, or go on with a run",
     "evaluate": "measure weights on a labelled data set",

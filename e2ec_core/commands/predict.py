@@ -67,7 +67,10 @@ def main(words: Sequence[str]) -> int:
         found.add(path)
     for note in (*found.notes, *found.faults):
         complain("predict", note)
-    recordings, wrong = _open_all(found.files, split_names(options.topics), values)
+    topics = split_names(options.topics)
+    if topics and not any(is_bag(path) for path in found.files):
+        raise ValueError(f"topics is {options.topics!r}, but no input is a bag; leave it out")
+    recordings, wrong = _open_all(found.files, topics, values)
     lost = [*found.faults, *(repr(str(path)) for path in wrong)]
     whole = len(recordings) + len(lost)
     if not recordings:

@@ -90,7 +90,8 @@ class PartWorker:
                 line = reason(error)
                 if line is None:
                     raise
-                frame = replace(frame, error=f"frame {frame.index}: {line}")
+                place = f"frame {frame.index} of {self._job.recordings[number].path!r}"
+                frame = replace(frame, error=f"{place}: {line}")
         names = self._predictor.info.config.class_names
         if frame.rgb is not None and contours is not None:
             self._show(number, frame.index, frame.rgb, contours)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from e2ec_core.checkpoint_info import CheckpointInfo
 from e2ec_core.commands.predict_job import Job
@@ -133,7 +134,7 @@ class Results:
         if "bag" in self._job.write:
             for numbers in _bags(self._job).values():
                 makers[f"bag-{numbers[0]}"] = partial(self._bag, numbers)
-        for name, make in makers.items():
+        for name, make in tqdm(makers.items(), "results", unit="", leave=False, disable=None):
             self._state.once(name, make)
 
     def _jsonl(self) -> None:

@@ -101,7 +101,8 @@ def predict_all(
             state.finish({"left_out": lost, "failed": failed})
         else:
             lost, failed = state.summary["left_out"], state.summary["failed"]
-            print(f"{choices.output}: all was done before")
+            again = "--overwrite in place of --resume does it anew"
+            print(f"{choices.output}: all was done before; {again}")
         state.clean(keep_manifest=choices.resume)
     return lost, failed
 
@@ -119,10 +120,11 @@ def _require_room(job: Job, choices: Choices, *, going_on: bool) -> None:
             )
         if folder in targets.bags and not (folder / "metadata.yaml").is_file():
             raise ValueError(f"folder {str(folder)!r} is no bag, so it is not replaced")
-    inputs = [recording.path for recording in job.recordings]
-    read = [Path(path) for path in inputs if Path(path).is_dir()]
-    if any(folder.exists() and folder.samefile(path) for folder in targets.bags for path in read):
-        raise ValueError("a result would replace an input; give another --output")
+    inputs = [Path(recording.path) for recording in job.recordings]
+    read = {path.resolve() for path in inputs} | {path.resolve().parent for path in inputs}
+    for folder in (*targets.folders, *targets.bags):
+        if folder.resolve() in read:
+            raise ValueError(f"folder {str(folder)!r} holds an input; give another --output")
     require_writable(*targets.files, overwrite=overwrite, inputs=inputs)
 
 
@@ -178,15 +180,15 @@ def _tell(state: RunState, job: Job, told: Sequence[Outcome]) -> tuple[list[str]
             lost.append(f"frames of {path}" if one.frames else path)
         if recording.kind == "image":
             continue
-        target = state.output
-        if "video" in job.write and one.frames:
-            target = target / f"{name}.mp4"
+        shown = "video" in job.write and one.frames
+        target = state.output / f"{name}.mp4" if shown else state.output
         if one.errors:
             first, more = one.errors[0][1], len(one.errors) - 1
             others = f" and {more} more" if more else ""
             rest = f"{str(target)!r} has the other {one.frames} frames"
             complain("predict", f"{first}{others}; {rest}")
         else:
-            counts = ", ".join(f"{count} x {name}" for name, count in one.found.most_common())
-            print(f"{target}: {one.frames} frames, {counts or 'nothing found'}")
+            counts = ", ".join(f"{count} x {kind}" for kind, count in one.found.most_common())
+            place = target if shown else recording.path
+            print(f"{place}: {one.frames} frames, {counts or 'nothing found'}")
     return lost, sum(not one.frames for one in told)

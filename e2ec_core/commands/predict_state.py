@@ -59,6 +59,8 @@ class RunState:
                     f"the run in {str(self.output)!r} cannot go on: {other}; "
                     "give what it was begun with, or --overwrite in place of --resume"
                 )
+            if there["model"] != manifest["model"]:  # the same weights at another place
+                self.write_json(self._manifest, there | {"model": manifest["model"]})
             return there["finished"] is not None
         with _told(self._folder):
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -95,6 +97,8 @@ class RunState:
                 raise ValueError(
                     f"another e2ec predict writes to {str(self.output)!r}; give another --output"
                 ) from None
+            except OSError:  # a file system without locks
+                pass
             yield
         finally:
             os.close(handle)

@@ -13,9 +13,12 @@ import pytest
 
 pytest.importorskip("rosbags", reason="no rosbags: pip install rosbags")
 
-from ros_bags import T, depth, header, info, raw, write_messages
+from ros_bags import T, depth, header, info, picture, raw, write_messages
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin
+
+from e2ec_core.recordings.recording import frames_of, open_recording
+from e2ec_core.value_range import FULL
 
 FAST = ("--device", "cpu", "--short-side", "128", "--long-side", "128")
 PLUGINS = [StoragePlugin.SQLITE3, StoragePlugin.MCAP]
@@ -119,6 +122,31 @@ def test_an_image_that_cannot_be_read_costs_itself(
     assert cv2.VideoCapture(str(tmp_path / "out/bag.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 2
     rows = [json.loads(line) for line in (tmp_path / "out/contours.jsonl").open()]
     assert ["error" in row for row in rows] == [False, True, False]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_parts_read_alone_give_what_one_reading_gives(tmp_path: Path, closed: bool) -> None:
+    broken = raw(picture(1))
+    broken.data = broken.data[:9]
+    sent = [("/image", 1.0 + i, broken if i == 4 else raw(picture(i), 1.0 + i)) for i in range(7)]
+    bag = write_messages(tmp_path / "bag", sent)
+    if not closed:
+        (file,) = bag.glob("*.mcap")
+        file.write_bytes(file.read_bytes()[:-8])
+        (bag / "metadata.yaml").unlink()
+    recording = open_recording(bag, "", FULL)
+    assert recording.length >= 7
+
+    def told(begin: int, end: int) -> list[tuple[int, str, int | None]]:
+        frames = frames_of(recording, FULL, begin)
+        return [(f.index, f.error, f.stamp) for f in frames if f.index < end]
+
+    whole = told(0, 99)
+    assert [i for i, error, _ in whole if error] == ([4] if closed else [4, 7])
+    assert len(whole) == 7 + (not closed)
+    for middle in (4, 5, 6, 7):
+        assert told(0, middle) + told(middle, 99) == whole
+    assert told(9, 99) == []
 
 
 def test_bags_are_replaced_on_request_only(

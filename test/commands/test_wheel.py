@@ -67,6 +67,7 @@ def test_an_installed_wheel_draws_with_its_own_weights(
     )
     assert "person" in said
     assert (empty / "contours/portrait.png").is_file()
+    assert (Path(packages[0]) / "e2ec_core/msg/InstanceContourArray.msg").is_file()
     where = "import e2ec_core; print(e2ec_core.__file__)"
     installed = _run(python, "-c", where, cwd=empty, PYTHONPATH=":".join(packages)).strip()
     assert Path(installed).is_relative_to(environment)
