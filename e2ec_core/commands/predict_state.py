@@ -165,7 +165,7 @@ class RunState:
         with _told(target):
             own.mkdir(parents=True)
             write(scratch)
-            for path in [scratch, *scratch.rglob("*")]:
+            for path in (scratch, *(scratch.iterdir() if scratch.is_dir() else ())):
                 _sync(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():  # a bag that is replaced

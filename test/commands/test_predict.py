@@ -64,6 +64,8 @@ def test_a_photograph_gives_a_picture_and_a_line(
         (["--precision", "fp8"], "precision is 'fp8'; choose one of 'fp32', 'fp16', 'bf16'"),
         (["--classes", "cat,persn"], "does not know; did you mean 'person'?"),
         (["--treshold", "0.3"], "unknown setting 'treshold'; did you mean 'score_threshold'?"),
+        (["--threads", "-1"], "threads is -1; give 0 or more"),
+        (["--topics", "/camera"], "topics is '/camera', but no input is a bag; leave it out"),
         (["--output", "notes.md"], "folder 'notes.md' cannot be made: File exists"),
     ],
 )
