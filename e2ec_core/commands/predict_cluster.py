@@ -71,6 +71,7 @@ def on_ray(state: RunState, todo: Sequence[int], address: str) -> Iterator[int]:
     Raises:
         ValueError: there is no such cluster, or a worker cannot load the model or write a result.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     import ray
     import ray.data
 
