@@ -37,10 +37,10 @@ def test_every_form_holds_the_same_contours(
 ) -> None:
     messages = load("peer_messages")
     if name != messages.FLAT:
+        # Not by import: the folder of the sources has the same name.
+        if not (messages.FOLDER / "python/peer_msgs").is_dir():
+            pytest.skip("no peer_msgs: benchmarks/ros_overhead.py compiles it")
         monkeypatch.syspath_prepend(messages.FOLDER / "python")
-        pytest.importorskip(
-            "peer_msgs.msg", reason="no peer_msgs: benchmarks/ros_overhead.py compiles it"
-        )
     shape = np.array([[10, 30], [40, 30], [40, 5.25], [10, 5.25]], np.float32)
     contours = Contours(
         vertices=np.stack([shape, shape + 7]),
