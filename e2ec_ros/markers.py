@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point
+from geometry_msgs.msg import Point, Pose, Vector3
 from numpy.typing import NDArray
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -12,6 +14,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 from e2ec_core.contours import HARDLY_HIDDEN, Contours
 from e2ec_ros.calibration import Calibration
 from e2ec_ros.messages import ModelDescription, color_message
+
+TEXT_HEIGHT = 14.0  # image px
 
 
 def contour_markers(
@@ -29,6 +33,7 @@ def contour_markers(
     """Builds one closed LINE_STRIP per instance, after a DELETEALL.
 
     Hidden objects have their amodal contour too, half transparent, in namespace `CLASS amodal`.
+    Tracked ones have the overlay's label above them, in namespace `CLASS/text`.
 
     Args:
         contours: the instances, source-image px.
@@ -48,36 +53,47 @@ def contour_markers(
     Raises:
         ValueError: the distortion model is unknown.
     """
-    width = depth * line_width / float(calibration.projection[0, 0])
+    pixel = depth / float(calibration.projection[0, 0])  # m, at the markers' depth
+    duration = Duration(sec=int(lifetime), nanosec=int(lifetime % 1 * 1e9))
     markers = clear_markers(header).markers
 
-    def add(vertices: NDArray[np.float32], index: int, suffix: str, alpha: float) -> None:
+    def place(vertices: NDArray[np.float32]) -> NDArray[np.float64]:
         pixels = vertices[:: -(-len(vertices) // max_vertices)]  # ceiling division
         pixels = pixels if rectified else calibration.rectified(pixels)
-        points = project_to_depth(pixels, calibration.projection, depth)
-        if not np.isfinite(points).all():
-            return
+        return project_to_depth(pixels, calibration.projection, depth)
+
+    def add(index: int, suffix: str, alpha: float, **fields: Any) -> None:
         class_id = int(contours.class_ids[index])
-        marker = Marker(
-            header=header,
-            ns=model.class_names[class_id] + suffix,
-            id=index,
-            type=Marker.LINE_STRIP,
-            action=Marker.ADD,
-            color=color_message(model.colors[class_id], alpha),
-            lifetime=Duration(sec=int(lifetime), nanosec=int(lifetime % 1 * 1e9)),
-            points=_closed(points),
-        )
+        name, color = model.class_names[class_id] + suffix, model.colors[class_id]
+        marker = Marker(header=header, ns=name, id=index, lifetime=duration, **fields)
+        marker.color = color_message(color, alpha)
         marker.pose.orientation.w = 1.0
-        marker.scale.x = width
         markers.append(marker)
+
+    def add_line(points: NDArray[np.float64], index: int, suffix: str, alpha: float) -> None:
+        width = Vector3(x=pixel * line_width)
+        add(index, suffix, alpha, type=Marker.LINE_STRIP, scale=width, points=_closed(points))
+
+    def add_text(top: NDArray[np.float64], index: int) -> None:
+        height = pixel * TEXT_HEIGHT
+        x, y, z = top.tolist()
+        pose = Pose(position=Point(x=x, y=y - height, z=z))
+        text = contours.label(index, model.class_names)
+        scale = Vector3(z=height)
+        add(index, "/text", 1.0, type=Marker.TEXT_VIEW_FACING, pose=pose, scale=scale, text=text)
 
     hidden = contours.hidden
     for index in range(len(contours)):
-        add(contours.vertices[index], index, "", 1.0)
+        points = place(contours.vertices[index])
+        if np.isfinite(points).all():
+            add_line(points, index, "", 1.0)
+            if contours.track_ids is not None:
+                add_text(points[points[:, 1].argmin()], index)
         if hidden is not None and hidden[index] >= HARDLY_HIDDEN:
             assert contours.amodal_vertices is not None
-            add(contours.amodal_vertices[index], index, " amodal", 0.5)
+            points = place(contours.amodal_vertices[index])
+            if np.isfinite(points).all():
+                add_line(points, index, " amodal", 0.5)
     return MarkerArray(markers=markers)
 
 

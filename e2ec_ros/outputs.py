@@ -106,8 +106,7 @@ class Outputs(Publishers):
         if not self.markers.get_subscription_count():
             return
         calibration = self._calibration(info, contours.image_size, header)
-        if calibration is None or not calibration.known:
-            self._warn("markers need a calibrated CameraInfo of the image beside the image")
+        if calibration is None:
             return
         rectified = parameters.markers_image == "rectified"
         if parameters.markers_image == "auto":
@@ -125,6 +124,24 @@ class Outputs(Publishers):
                 lifetime=parameters.markers_lifetime,
             )
             self.markers.publish(message)
+
+    def publish_overlay_info(
+        self, size: tuple[int, int], header: Header, info: CameraInfo | None
+    ) -> None:
+        """Publishes the calibration of the image if somebody listens and the camera has one.
+
+        For RViz the zeros of an uncalibrated camera are an error.
+
+        Args:
+            size: (height, width) of the image, px.
+            header: the image's.
+            info: the camera's latest CameraInfo.
+        """
+        if not self.overlay_info.get_subscription_count():
+            return
+        calibration = self._calibration(info, size, header)
+        if calibration is not None:
+            self.overlay_info.publish(calibration.fill(CameraInfo(header=header)))
 
     def clear_markers(self) -> None:
         """Removes the last markers from RViz; they would stay there for ever."""
@@ -150,9 +167,6 @@ class Outputs(Publishers):
             drawn = self._draw(image_rgb, contours, parameters)
             if raw:
                 self.overlay.publish(fill_image(Image(header=header), drawn))
-            calibration = self._calibration(info, contours.image_size, header)
-            if calibration is not None:
-                self.overlay_info.publish(calibration.fill(CameraInfo(header=header)))
         if compressed and drawn is not None:
             with self._optional(f"compressed overlay of {width} x {height} px"):
                 data = encode_jpeg(drawn, parameters.overlay_jpeg_quality)
@@ -162,14 +176,19 @@ class Outputs(Publishers):
     def _calibration(
         self, info: CameraInfo | None, size: tuple[int, int], header: Header
     ) -> Calibration | None:
-        """The calibration of an image of (height, width); None where the CameraInfo is not its."""
-        if info is None:
-            return None
+        """The calibration of an image of (height, width); None, said once, if it has none."""
         try:
-            return fit_calibration(info, size, header.frame_id)
+            calibration = fit_calibration(info, size, header.frame_id) if info else None
         except ValueError as error:
             self._warn(f"CameraInfo is not used: {error}")
             return None
+        if calibration is None or not calibration.known:
+            self._warn(
+                "markers and overlay/camera_info need a calibrated CameraInfo of the image beside "
+                "the image"
+            )
+            return None
+        return calibration
 
     def _draw(
         self, image_rgb: RgbImage, contours: Contours, parameters: NodeParameters

@@ -108,6 +108,7 @@ class Pipeline:
         info = frame.camera_info
         self._outputs.lazy.publish(contours, header, parameters)
         self._outputs.publish_markers(contours, header, info, parameters)
+        self._outputs.publish_overlay_info(contours.image_size, header, info)
         if self._outputs.publish_overlay(image_rgb, contours, header, info, parameters):
             self._statistics.overlay_drawn()
 

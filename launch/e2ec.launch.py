@@ -3,130 +3,143 @@
 ros2 launch e2ec_ros e2ec.launch.py image:=/camera/image_raw rviz:=true
 ros2 launch e2ec_ros e2ec.launch.py input:=drive.mp4
 ros2 launch e2ec_ros e2ec.launch.py cameras:=front,left params:=gpu
+ros2 launch e2ec_ros e2ec.launch.py distance:=points distance_topic:=/lidar/points rviz:=true
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
     Shutdown,
 )
 from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
+from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(__file__).resolve().parent.parent
 BOOLEAN = ["true", "false"]
+SWITCH = ("false", BOOLEAN)  # default and choices
 PRESETS = sorted(file.stem for file in (SHARE / "config" / "presets").glob("*.yaml"))
 RESPAWN_DELAY = 2.0  # s
+NUMBERS = {"rate": "images per second", "intrinsics": "fx,fy,cx,cy in px"}
 # Before Kilted, Fast DDS knew its profile variable by another name.
 PROFILE_VARIABLE = (
     "FASTRTPS_DEFAULT_PROFILES_FILE"
     if os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
     else "FASTDDS_DEFAULT_PROFILES_FILE"
 )
+
+
+def argument(
+    name: str, description: str, default: str = "", choices: list[str] | None = None
+) -> DeclareLaunchArgument:
+    """Returns a launch argument, which takes any text where no choices are given."""
+    return DeclareLaunchArgument(
+        name, default_value=default, description=description, choices=choices
+    )
+
+
 ARGUMENTS = [
-    DeclareLaunchArgument(
+    argument(
         "image",
-        default_value="camera/image",
-        description="Topic of the images, in the namespace unless it begins with /; "
-        "of several cameras in the namespace of each.",
+        "Topic of the images, in the namespace unless it begins with /; of several cameras in the "
+        "namespace of each.",
+        "camera/image",
     ),
-    DeclareLaunchArgument(
+    argument(
         "cameras",
-        default_value="",
-        description="Names of several cameras that share one node and its model: front,left. "
-        "Each is a namespace of images and results. Empty: one camera.",
+        "Names of several cameras that share one node and its model: front,left. Each is a "
+        "namespace of images and results. Empty: one camera.",
     ),
-    DeclareLaunchArgument(
+    argument(
         "input",
-        default_value="",
-        description="Played on the image topic in place of a camera: an image, a folder, a video, "
-        "a rosbag2, a webcam (/dev/video0), a stream (rtsp://...), or the built-in `synthetic` or "
+        "Played on the image topic in place of a camera: an image, a folder, a video, a rosbag2, "
+        "a webcam (/dev/video0), a stream (rtsp://...), or the built-in `synthetic` or "
         "`photographs`. For several cameras one for all, or one for each: front.mp4,left.mp4. "
         "Empty: a camera publishes.",
     ),
-    DeclareLaunchArgument(
+    argument(
         "loop",
-        default_value="",
+        "Play the input for ever. Empty: as in player_params, else false.",
         choices=[*BOOLEAN, ""],
-        description="Play the input for ever. Empty: as in player_params, else false.",
     ),
-    DeclareLaunchArgument(
+    argument("rate", "Images per second of the input. Empty: as in player_params, else its own."),
+    argument(
+        "intrinsics",
+        "fx,fy,cx,cy in px of an input that does not know its own. Empty: as in player_params, "
+        "else not calibrated, which leaves no markers.",
+    ),
+    argument(
         "lock_step",
-        default_value="false",
-        choices=BOOLEAN,
-        description="Play each image of the input when the contours of the one before are there, "
-        "so that none is dropped.",
+        "Play each image of the input when the contours of the one before are there, so that none "
+        "is dropped.",
+        *SWITCH,
     ),
-    DeclareLaunchArgument(
-        "end_with_input",
-        default_value="false",
-        choices=BOOLEAN,
-        description="End all nodes when the input has ended.",
-    ),
-    DeclareLaunchArgument(
+    argument("end_with_input", "End all nodes when the input has ended.", *SWITCH),
+    argument(
         "player_params",
-        default_value="",
-        description="Parameter file of the node that plays the input: rate, stamps, bag_topic "
-        "and all others.",
+        "Parameter file of the node that plays the input: stamps, bag_topic and all others.",
     ),
-    DeclareLaunchArgument(
-        "weights",
-        default_value="",
-        description="Weights file. Empty: as in the parameter file, else those that ship.",
+    argument("weights", "Weights file. Empty: as in the parameter file, else those that ship."),
+    argument("device", "auto, cpu, cuda or cuda:N. Empty: as in the parameter file."),
+    argument(
+        "tracks",
+        "Give objects ids that stay with them. Empty: as in the parameter file.",
+        choices=[*BOOLEAN, ""],
     ),
-    DeclareLaunchArgument(
-        "device",
-        default_value="",
-        description="auto, cpu, cuda or cuda:N. Empty: as in the parameter file.",
-    ),
-    DeclareLaunchArgument(
+    argument(
         "params",
-        default_value=str(SHARE / "config" / "e2ec.yaml"),
-        description="Parameter file of the segmentation node, or the name of one that ships: "
+        "Parameter file of the segmentation node, or the name of one that ships: "
         + ", ".join(PRESETS),
+        str(SHARE / "config" / "e2ec.yaml"),
     ),
-    DeclareLaunchArgument(
+    argument(
         "autostart",
-        default_value="true",
-        choices=BOOLEAN,
-        description="Configure and activate the node; false leaves that to a lifecycle manager.",
+        "Configure and activate the node; false leaves that to a lifecycle manager.",
+        "true",
+        BOOLEAN,
     ),
-    DeclareLaunchArgument(
-        "respawn",
-        default_value="false",
-        choices=BOOLEAN,
-        description="Start the segmentation node again if its process ends.",
+    argument("respawn", "Start the segmentation node again if its process ends.", *SWITCH),
+    argument(
+        "distance",
+        "Start the distance node too, with a lidar's points or a registered depth image.",
+        "off",
+        ["off", "points", "depth"],
     ),
-    DeclareLaunchArgument(
-        "rviz", default_value="false", choices=BOOLEAN, description="Open RViz on the results."
+    argument(
+        "distance_topic",
+        "Topic of the points or depth images, as `image` is given. Empty: points or depth.",
     ),
-    DeclareLaunchArgument(
-        "namespace", default_value="", description="Namespace of the nodes; one per camera."
+    argument(
+        "distance_params",
+        "Parameter file of the distance node: extrinsic, sync.tolerance and all others.",
     ),
-    DeclareLaunchArgument(
-        "use_sim_time",
-        default_value="false",
-        choices=BOOLEAN,
-        description="Take the time from /clock.",
+    argument("rviz", "Open RViz on the results, of several cameras on the first one's.", *SWITCH),
+    argument(
+        "fixed_frame",
+        "Frame in which RViz shows everything: the frame_id of the images, or one that TF "
+        "connects with it. Empty: the frame_id of an input that has none of its own.",
     ),
-    DeclareLaunchArgument(
+    argument("namespace", "Namespace of the nodes; one per camera."),
+    argument("use_sim_time", "Take the time from /clock.", *SWITCH),
+    argument(
         "dds_profile",
-        default_value=os.environ.get(PROFILE_VARIABLE, str(SHARE / "config" / "fastdds_shm.xml")),
-        description="Fast DDS profile of the nodes started here; the camera driver needs the same "
-        "for images above 0.5 MB. none: no profile.",
+        "Fast DDS profile of the nodes started here; a camera driver needs the same for images "
+        "above 0.5 MB. none: no profile.",
+        os.environ.get(PROFILE_VARIABLE, str(SHARE / "config" / "fastdds_shm.xml")),
     ),
-    DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn ..."),
+    argument("log_level", "debug, info, warn ...", "info"),
 ]
 
 
@@ -140,7 +153,7 @@ def start(context: LaunchContext) -> list[Action]:
     values = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
     if values["params"] in PRESETS:
         values["params"] = str(SHARE / "config" / "presets" / f"{values['params']}.yaml")
-    for name in ("params", "player_params", "dds_profile"):
+    for name in ("params", "player_params", "distance_params", "dds_profile"):
         if values[name] not in ("", "none") and not Path(values[name]).is_file():
             also = f" and none of {', '.join(PRESETS)}" if name == "params" else ""
             raise ValueError(f"{name} is {values[name]!r}, which is no file{also}")
@@ -158,6 +171,8 @@ def start(context: LaunchContext) -> list[Action]:
         actions += players
         if values["end_with_input"] == "true":
             actions = [*end_with(players), *actions]  # before the processes, to miss no event
+    if values["distance"] != "off":
+        actions += [distance_node(values, camera) for camera in cameras or [""]]
     if values["rviz"] == "true":
         actions.append(rviz(values))
     return actions
@@ -166,6 +181,22 @@ def start(context: LaunchContext) -> list[Action]:
 def camera_names(values: dict[str, str]) -> list[str]:
     """Returns the names of several cameras; none for the only one."""
     return [name.strip() for name in values["cameras"].split(",") if name.strip()]
+
+
+def namespace_of(values: dict[str, str], camera: str) -> str:
+    """Returns where a camera's images and results are; the name of the only one is empty."""
+    return "/".join(part for part in (values["namespace"].strip("/"), camera) if part)
+
+
+def numbers(values: dict[str, str], name: str) -> list[float]:
+    """Returns the numbers of an argument, separated by commas; ValueError unless it has them."""
+    try:
+        found = [float(word) for word in values[name].strip("[]").split(",")]
+    except ValueError:
+        found = []
+    if len(found) != len(NUMBERS[name].split(",")):
+        raise ValueError(f"{name} is {values[name]!r}; give {NUMBERS[name]}")
+    return found
 
 
 def inputs_of(cameras: list[str], text: str) -> dict[str, str]:
@@ -216,6 +247,8 @@ def segmentation_node(values: dict[str, str]) -> LifecycleNode:
         if values[name]
     }
     given["autostart"] = values["autostart"] == "true"
+    if values["tracks"]:
+        given["tracks"] = values["tracks"] == "true"
     return LifecycleNode(
         name="e2ec",
         executable="e2ec_node",
@@ -237,43 +270,51 @@ def camera_node(values: dict[str, str], camera: str, source: str) -> Node:
     parameters: dict[str, object] = {"source": ParameterValue(source, value_type=str)}
     if values["loop"]:
         parameters["loop"] = values["loop"] == "true"
+    if values["rate"]:
+        parameters["rate"] = numbers(values, "rate")[0]
+    if values["intrinsics"]:
+        parameters["intrinsics"] = numbers(values, "intrinsics")
     if values["lock_step"] == "true":
         parameters["wait_for_contours"] = "e2ec/contours"  # in the camera's namespace
     file = [values["player_params"]] if values["player_params"] else []
     return Node(
         name="camera",
         executable="camera_node",
-        namespace="/".join(part for part in (values["namespace"], camera) if part),
+        namespace=namespace_of(values, camera),
         remappings=[("image", values["image"])],
         parameters=[{"wait_for_subscriber": True}, *file, parameters, *simulated_time(values)],
         **common(values),
     )
 
 
-def rviz(values: dict[str, str]) -> Node:
-    """Returns RViz with the package's layout, whose topics are those of the empty namespace.
-
-    Raises:
-        ValueError: RViz is not installed.
-    """
-    try:
-        get_package_prefix("rviz2")
-    except PackageNotFoundError as error:
-        distro = os.environ.get("ROS_DISTRO", "DISTRO")
-        raise ValueError(
-            f"rviz is true, but rviz2 is not installed: apt install ros-{distro}-rviz2"
-        ) from error
-    # Of several cameras the first.
-    namespace = "/".join([values["namespace"].strip("/"), *camera_names(values)[:1]]).strip("/")
-    topics = ("overlay/image", "overlay/camera_info", "markers")
+def distance_node(values: dict[str, str], camera: str) -> Node:
+    """Returns the distance node of one camera, whose name is empty if it is the only."""
+    source = values["distance"]
+    info = PurePosixPath(values["image"]).with_name("camera_info")
+    file = [values["distance_params"]] if values["distance_params"] else []
     return Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", str(SHARE / "config" / "e2ec.rviz")],
-        parameters=simulated_time(values),
-        additional_env=environment(values),
-        remappings=[(f"/e2ec/{t}", f"/{namespace}/e2ec/{t}") for t in topics if namespace],
+        name="distance",
+        executable="distance_node",
+        namespace=namespace_of(values, camera),
+        remappings=[(source, values["distance_topic"] or source), ("camera_info", str(info))],
+        parameters=[*file, {"source": source}, *simulated_time(values)],
+        **common(values),
     )
+
+
+def rviz(values: dict[str, str]) -> Action:
+    """Returns what opens RViz on the results, of several cameras on those of the first."""
+    namespace = namespace_of(values, next(iter(camera_names(values)), ""))
+    name = namespace.rpartition("/")[2] or "camera"  # as the node that plays has it
+    given = {
+        "image": values["image"],
+        "namespace": namespace,
+        "fixed_frame": values["fixed_frame"] or f"{name}_optical_frame",
+        "distance": str(values["distance"] != "off").lower(),
+        "use_sim_time": values["use_sim_time"],
+    }
+    source = PythonLaunchDescriptionSource(str(SHARE / "launch" / "rviz.launch.py"))
+    return GroupAction([IncludeLaunchDescription(source, launch_arguments=given.items())])
 
 
 def end_with(players: list[Node]) -> list[Action]:

@@ -11,34 +11,100 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from rclpy.qos import (
+    QoSCompatibility,
+    QoSDurabilityPolicy,
+    QoSProfile,
+    QoSReliabilityPolicy,
+    qos_check_compatible,
+)
+from sensor_msgs.msg import Image
 
+from e2ec_ros.distance_parameters import DistanceParameters
 from e2ec_ros.parameter_specs import specs
 from e2ec_ros.parameters import NodeParameters
+from e2ec_ros.point_clouds import INSTANCE_FIELD
 
 if TYPE_CHECKING:
     from e2ec_ros.node import SegmentationNode
     from ros_bench import Bench
 
 
-def displays(repo_dir: Path) -> dict[str, dict[str, Any]]:
-    content = yaml.safe_load((repo_dir / "config/e2ec.rviz").read_text())
+LAYOUTS = ("e2ec", "e2ec_distance")
+IMAGE = "/camera/image"  # what launch/e2ec.launch.py calls the camera's images
+SHOWN = {
+    "rviz_default_plugins/Image": "sensor_msgs/msg/Image",
+    "rviz_default_plugins/Camera": "sensor_msgs/msg/Image",
+    "rviz_default_plugins/MarkerArray": "visualization_msgs/msg/MarkerArray",
+    "rviz_default_plugins/PointCloud2": "sensor_msgs/msg/PointCloud2",
+}
+
+
+def displays(repo_dir: Path, layout: str) -> dict[str, dict[str, Any]]:
+    content = yaml.safe_load((repo_dir / f"config/{layout}.rviz").read_text())
     return {item["Name"]: item for item in content["Visualization Manager"]["Displays"]}
 
 
-def test_rviz_shows_topics_that_the_node_publishes(
-    repo_dir: Path, bench: Bench, make_node: Callable[..., SegmentationNode]
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rviz_shows_what_the_nodes_publish(
+    repo_dir: Path, bench: Bench, make_node: Callable[..., SegmentationNode], layout: str
 ) -> None:
+    from e2ec_ros.distance_node import DistanceNode
+
     make_node()
+    bench.spin(DistanceNode())
+    images = bench.node.create_publisher(Image, IMAGE, 1)
     assert bench.transition("configure")
-    shown = {item["Topic"]["Value"] for item in displays(repo_dir).values()}
-    assert shown == {"/e2ec/overlay/image", "/e2ec/markers"}
+    shown = {
+        name: (item["Topic"], SHOWN[item["Class"]])
+        for name, item in displays(repo_dir, layout).items()
+        if "Topic" in item
+    }
+    expected = {"Overlay": "/e2ec/overlay/image", "Camera": images.topic_name}
+    if layout == "e2ec":
+        expected |= {"Contours": "/e2ec/markers"}
+    else:
+        expected |= {"Distances": "/distance/markers", "Points": "/distance/points"}
+    assert {name: topic["Value"] for name, (topic, _) in shown.items()} == expected
+    for topic, kind in shown.values():
+        bench.wait(lambda t=topic: bench.node.count_publishers(t["Value"]) == 1)
+        (publisher,) = bench.node.get_publishers_info_by_topic(topic["Value"])
+        assert publisher.topic_type == kind
+        reader = QoSProfile(
+            depth=topic["Depth"],
+            reliability=QoSReliabilityPolicy[topic["Reliability Policy"].upper()],
+            durability=QoSDurabilityPolicy[topic["Durability Policy"].upper()],
+        )
+        assert qos_check_compatible(publisher.qos_profile, reader)[0] != QoSCompatibility.ERROR
 
-    def published() -> set[str]:
-        return {name for name, _ in bench.node.get_topic_names_and_types()}
 
-    bench.wait(lambda: shown <= published(), 20)
-    # RViz's Camera takes the calibration from the topic beside the image.
-    assert "/e2ec/overlay/camera_info" in published()
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rviz_loses_no_large_image_of_a_publisher_without_the_dds_profile(
+    repo_dir: Path, layout: str
+) -> None:
+    for name in ("Overlay", "Camera"):
+        topic = displays(repo_dir, layout)[name]["Topic"]
+        assert topic["Reliability Policy"] == "Reliable"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_camera_shows_the_markers_over_the_image(repo_dir: Path, layout: str) -> None:
+    shown = displays(repo_dir, layout)
+    visible = shown["Camera"]["Visibility"]
+    assert set(visible) == {*shown, "Value"} - {"Camera"}
+    markers = {name for name, item in shown.items() if item["Class"].endswith("MarkerArray")}
+    assert {name for name, on in visible.items() if on} == {*markers, "Overlay", "Value"}
+
+
+def test_rviz_colours_the_points_by_their_instance(repo_dir: Path) -> None:
+    points = displays(repo_dir, "e2ec_distance")["Points"]
+    assert points["Color Transformer"] == "Intensity"
+    assert points["Channel Name"] == INSTANCE_FIELD
+
+
+def test_markers_stay_until_the_next_however_slow_the_model_is() -> None:
+    assert NodeParameters().markers_lifetime == 0.0  # never, to RViz
+    assert DistanceParameters().lifetime == 0.0
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu", "jetson"])
@@ -57,11 +123,6 @@ def test_presets_hold_values_that_the_node_takes(
     node.declared.require_possible()
     known = {spec.name: field for field, spec in specs(NodeParameters).items()}
     assert {key: getattr(node.declared.value, known[key]) for key in flat} == flat
-
-
-def test_rviz_subscribes_to_images_so_that_any_publisher_serves(repo_dir: Path) -> None:
-    for name in ("Overlay", "Camera"):
-        assert displays(repo_dir)[name]["Topic"]["Reliability Policy"] == "Best Effort"
 
 
 def test_the_dds_profile_gives_images_enough_shared_memory(repo_dir: Path) -> None:

@@ -94,6 +94,16 @@ def test_nothing_found_still_removes_the_old_markers() -> None:
     assert [marker.action for marker in markers(circle()[:0], KITTI)] == [Marker.DELETEALL]
 
 
+def test_tracked_objects_have_their_label_above_them() -> None:
+    tracked = replace(circle(), track_ids=np.array([7]))
+    _, strip, text = markers(tracked, KITTI, lifetime=1.5)
+    assert (text.type, text.ns, text.text) == (Marker.TEXT_VIEW_FACING, "car/text", "car #7 1.00")
+    assert text.pose.position.y < min(point.y for point in strip.points)
+    assert text.pose.position.z == strip.points[0].z
+    assert (text.lifetime, text.color) == (strip.lifetime, strip.color)
+    assert text.scale.z == pytest.approx(2.0 * 14 / 721.5)
+
+
 def distorted() -> Calibration:
     k = np.array([[600.0, 0.0, 620.0], [0.0, 600.0, 190.0], [0.0, 0.0, 1.0]])
     d = np.array([-0.36, 0.14, 0.001, -0.0006, -0.02])

@@ -19,6 +19,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from e2ec_core.contours import clip_to_image
 from e2ec_core.image_messages import to_rgb
+from e2ec_ros.calibration import pinhole
 from e2ec_ros.contour_messages import vertices_of
 from e2ec_ros.images import encode_jpeg, fill_image
 from e2ec_ros.playback.sources import open_source
@@ -249,7 +250,7 @@ def test_the_overlay_is_drawn_only_while_somebody_listens(
     for publisher in (outputs.overlay, outputs.overlay_info, outputs.compressed):
         bench.wait(lambda publisher=publisher: publisher.get_subscription_count() > 0)
     sent = image(coffee, "rgb8")
-    infos.publish(CameraInfo(width=600, height=400))
+    infos.publish(pinhole((400, 600), 500.0, 500.0, 300.0, 200.0).fill(CameraInfo()))
     bench.wait(lambda: info_width(node) == 600)
     answer = stream.ask(sent)
     bench.wait(lambda: overlays and jpegs and overlay_infos)
@@ -262,6 +263,34 @@ def test_the_overlay_is_drawn_only_while_somebody_listens(
     assert changed[y - 3 : y + 4, x - 3 : x + 4].any()  # filled inside
     assert changed.mean() < 0.5
     assert to_rgb(jpegs[0]).shape == coffee.shape
+
+
+def test_an_uncalibrated_camera_has_no_markers_and_no_calibration_which_is_said_once(
+    bench: Bench, make_node: MakeNode, console: Console
+) -> None:
+    node = make_node()
+    activate(bench)
+    stream = Stream(bench).ready()
+    infos = bench.node.create_publisher(CameraInfo, "/camera_info", 10)
+    heard = bench.listen(CameraInfo, "/e2ec/overlay/camera_info")
+    markers = bench.listen(MarkerArray, "/e2ec/markers")
+    outputs = node.engine.streams[0].outputs  # type: ignore[union-attr]
+    for publisher in (outputs.overlay_info, outputs.markers, infos):
+        bench.wait(lambda publisher=publisher: publisher.get_subscription_count() > 0)
+    infos.publish(CameraInfo(width=64, height=48))  # K and P are zeros
+    bench.wait(lambda: info_width(node) == 64)
+    for _ in range(3):
+        stream.ask(image(np.zeros((48, 64, 3), np.uint8), "rgb8"))
+    (line,) = (line for line in console() if "calibrated" in line)
+    assert line.startswith("markers and overlay/camera_info need a calibrated CameraInfo")
+    assert not heard
+    assert not markers
+
+    infos.publish(pinhole((48, 64), 50.0, 50.0, 32.0, 24.0).fill(CameraInfo()))
+    bench.wait(lambda: stream.ask(image(np.zeros((48, 64, 3), np.uint8), "rgb8")) and heard)
+    assert heard[0].k[0] == 50.0
+    assert node.engine is not None
+    assert node.engine.streams[0].statistics.totals.overlays == 0  # nobody wants the image
 
 
 def test_markers_need_a_listener_and_a_calibrated_camera(
