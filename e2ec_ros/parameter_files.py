@@ -10,13 +10,20 @@ from pathlib import Path
 import yaml
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes the lists of launch files, which launch_ros writes as tuples of Python."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _Loader.construct_sequence)
+
+
 def unreadable_parameters(arguments: Sequence[str]) -> str | None:
     """Describes the first parameter file that rcl would refuse, in one line; None without one."""
     for option, name in _ros_options(arguments):
         if option != "--params-file":
             continue
         try:
-            content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+            content = _read(name)
         except OSError as error:
             return f"parameter file {name!r} cannot be read: {error.strerror}"
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -27,6 +34,11 @@ def unreadable_parameters(arguments: Sequence[str]) -> str | None:
                 "above it; write NODE: {ros__parameters: {NAME: VALUE}}"
             )
     return None
+
+
+def _read(name: str) -> object:
+    """Reads a parameter file as rcl does."""
+    return yaml.load(Path(name).read_text(encoding="utf-8"), _Loader)
 
 
 def _strays(content: object, prefix: str = "") -> Iterator[str]:
@@ -55,7 +67,7 @@ def unmatched_parameters(arguments: Sequence[str], node: str) -> list[str]:
     problems = []
     for option, value in _ros_options(arguments):
         if option == "--params-file":
-            sections = list(_sections(yaml.safe_load(Path(value).read_text(encoding="utf-8"))))
+            sections = list(_sections(_read(value)))
             given = f"parameter file {value!r}"
         else:
             sections = re.findall(r"^([^:]+):[^:=]", value.partition(":=")[0])

@@ -25,7 +25,7 @@ from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.parameter_descriptions import Parameter, ParameterValue
 
 SHARE = Path(__file__).resolve().parent.parent
 BOOLEAN = ["true", "false"]
@@ -163,8 +163,7 @@ def start(context: LaunchContext) -> list[Action]:
             f"image is {values['image']!r}, but each of the cameras {', '.join(cameras)} needs "
             "a topic of its own; give a name without / at its beginning"
         )
-    node = segmentation_node(values)
-    actions: list[Action] = [node]
+    actions: list[Action] = [segmentation_node(values)]
     if values["input"]:
         inputs = inputs_of(cameras, values["input"])
         players = [camera_node(values, *pair) for pair in inputs.items() if pair[1]]
@@ -174,7 +173,7 @@ def start(context: LaunchContext) -> list[Action]:
     if values["distance"] != "off":
         actions += [distance_node(values, camera) for camera in cameras or [""]]
     if values["rviz"] == "true":
-        actions.append(rviz(values))
+        actions.insert(0, rviz(values))  # where it is missing, no process is left behind
     return actions
 
 
@@ -277,12 +276,15 @@ def camera_node(values: dict[str, str], camera: str, source: str) -> Node:
     if values["lock_step"] == "true":
         parameters["wait_for_contours"] = "e2ec/contours"  # in the camera's namespace
     file = [values["player_params"]] if values["player_params"] else []
+    waiting = Parameter("wait_for_subscriber", True)
     return Node(
         name="camera",
         executable="camera_node",
         namespace=namespace_of(values, camera),
         remappings=[("image", values["image"])],
-        parameters=[{"wait_for_subscriber": True}, *file, parameters, *simulated_time(values)],
+        # Not as a dictionary, which would name the node: a file for all nodes, named later, would
+        # then win over all dictionaries.
+        parameters=[waiting, *file, parameters, *simulated_time(values)],
         **common(values),
     )
 

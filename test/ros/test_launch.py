@@ -1,10 +1,13 @@
 """The launch files, run by the real launch system with the real node.
 
 PyPI has no `launch`, so these tests need a ROS installation (or a workspace with launch_ros).
+RViz opens windows, so a program that takes its place tells what it was started with.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import signal
 import subprocess
@@ -29,9 +32,9 @@ from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
+from e2ec_ros.demo.domains import own_domain  # noqa: E402
 from e2ec_ros.msg import InstanceContourArray  # noqa: E402
 
-DOMAIN = 83
 TIMEOUT = 90.0  # s; loading torch on a busy machine
 RUN_LAUNCH_FILE = """
 import sys
@@ -45,20 +48,34 @@ sys.exit(service.run())
 """
 
 
+# Takes the place of RViz, which cannot be asked what it was started with.
+WRITE_ARGUMENTS = """#!/usr/bin/env python3
+import json, os, sys, time
+files = [b for a, b in zip(sys.argv, sys.argv[1:]) if a == "--params-file"]
+said = {"arguments": sys.argv[1:], "parameters": "".join(open(f).read() for f in files)}
+with open(__file__ + ".part", "w") as file:
+    json.dump(said, file)
+os.rename(__file__ + ".part", __file__ + ".json")
+time.sleep(600)
+"""
+
+
 class Launched:
     """A running launch file and a node that looks at it from outside."""
 
-    def __init__(self, launch_file: Path, log: Path, arguments: dict[str, str]) -> None:
+    def __init__(
+        self, launch_file: Path, log: Path, domain: int, arguments: dict[str, str]
+    ) -> None:
         self.log = log
         self.context = Context()
-        rclpy.init(context=self.context, domain_id=DOMAIN)
+        rclpy.init(context=self.context, domain_id=domain)
         self.node = Node("observer", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.contours = self.listen("/e2ec/contours")
         given = [f"{name}:={value}" for name, value in arguments.items()]
         environment = os.environ | {
-            "ROS_DOMAIN_ID": str(DOMAIN),
+            "ROS_DOMAIN_ID": str(domain),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "ROS_LOG_DIR": str(log.parent),
         }
@@ -123,15 +140,49 @@ class Launched:
 def launch_e2ec(repo_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Launched]]:
     """A function that launches a file of launch/ with the given launch arguments."""
     running: list[Launched] = []
+    with own_domain() as domain:
 
-    def launch(file: str = "e2ec.launch.py", **arguments: str) -> Launched:
-        launched = Launched(repo_dir / "launch" / file, tmp_path / "launch.log", arguments)
-        running.append(launched)
-        return launched
+        def launch(file: str = "e2ec.launch.py", **arguments: str) -> Launched:
+            log = tmp_path / "launch.log"
+            launched = Launched(repo_dir / "launch" / file, log, domain, arguments)
+            running.append(launched)
+            return launched
 
-    yield launch
-    for launched in running:
-        launched.close()
+        yield launch
+        for launched in running:
+            launched.close()
+
+
+class StandInForRViz:
+    """A package `rviz2` whose program writes down what it is started with."""
+
+    def __init__(self, folder: Path) -> None:
+        index = folder / "share/ament_index/resource_index/packages/rviz2"
+        self._program = folder / "lib/rviz2/rviz2"
+        for path in (index, self._program):
+            path.parent.mkdir(parents=True)
+            path.write_text(WRITE_ARGUMENTS)
+        self._program.chmod(0o755)
+
+    def started(self, launched: Launched) -> dict[str, str]:
+        """Waits until it runs. Returns what follows -d and -f, its topics and its parameters."""
+        file = self._program.with_name("rviz2.json")
+        assert launched.wait_for(file.is_file), launched.log.read_text()
+        said = json.loads(file.read_text())
+        words = said["arguments"]
+        options = {a: b for a, b in itertools.pairwise(words) if a in ("-d", "-f")}
+        topics = dict(word.split(":=") for word in words if word.startswith("/") and ":=" in word)
+        return options | topics | {"parameters": said["parameters"]}
+
+
+@pytest.fixture
+def rviz2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandInForRViz:
+    """Is found in place of RViz."""
+    prefix = tmp_path / "prefix"
+    monkeypatch.setenv(
+        "AMENT_PREFIX_PATH", f"{prefix}{os.pathsep}{os.environ['AMENT_PREFIX_PATH']}"
+    )
+    return StandInForRViz(prefix)
 
 
 def test_plays_an_input_to_contours_and_ends_cleanly(
@@ -201,8 +252,98 @@ def test_a_missing_rviz_is_named_in_one_line(launch_e2ec: Callable[..., Launched
         launched = launch_e2ec(rviz="true", autostart="false")
     assert launched.process.wait(TIMEOUT) != 0
     said = launched.stop()
-    assert "rviz2 is not installed: apt install ros-" in said
+    assert "rviz2 is not installed, which rviz:=true needs: apt install ros-" in said
     assert "Traceback" not in said
+
+
+def test_rviz_shows_the_image_and_the_results_in_the_frame_that_is_asked_for(
+    launch_e2ec: Callable[..., Launched], rviz2: StandInForRViz, repo_dir: Path
+) -> None:
+    launched = launch_e2ec(
+        rviz="true", image="/zed/image_raw", fixed_frame="zed_optical", autostart="false"
+    )
+    assert rviz2.started(launched) == {
+        "-d": str(repo_dir / "config/e2ec.rviz"),
+        "-f": "zed_optical",
+        "/camera/image": "/zed/image_raw",
+        "/camera/camera_info": "/e2ec/overlay/camera_info",
+        "parameters": "/**:\n  ros__parameters:\n    use_sim_time: false\n",
+    }
+
+
+def test_rviz_follows_namespace_cameras_input_and_clock(
+    launch_e2ec: Callable[..., Launched], rviz2: StandInForRViz, repo_dir: Path
+) -> None:
+    launched = launch_e2ec(
+        "three_cameras.launch.py",
+        rviz="true",
+        namespace="robot",
+        distance="points",
+        use_sim_time="true",
+        autostart="false",
+    )
+    started = rviz2.started(launched)
+    assert "use_sim_time: true" in started.pop("parameters")
+    topics = ("e2ec/overlay/image", "e2ec/markers", "distance/markers", "distance/points")
+    assert started == {
+        "-d": str(repo_dir / "config/e2ec_distance.rviz"),
+        "-f": "front_optical_frame",  # of what is played as the camera front
+        "/camera/image": "/robot/front/image",
+        "/camera/camera_info": "/robot/front/e2ec/overlay/camera_info",
+        **{f"/{topic}": f"/robot/front/{topic}" for topic in topics},
+    }
+
+
+def test_rviz_can_be_launched_alone(
+    launch_e2ec: Callable[..., Launched], rviz2: StandInForRViz
+) -> None:
+    started = rviz2.started(launch_e2ec("rviz.launch.py", fixed_frame="map", distance="true"))
+    assert started["-f"] == "map"
+    assert started["-d"].endswith("e2ec_distance.rviz")
+    assert "/camera/image" not in started
+
+
+@pytest.mark.parametrize("source", ["points", "depth"])
+def test_the_distance_node_listens_to_contours_camera_and_sensor(
+    launch_e2ec: Callable[..., Launched], tmp_path: Path, source: str
+) -> None:
+    params = tmp_path / "distance.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    sync: {tolerance: 0.5}\n")
+    topic = {"distance_topic": "/lidar/points"} if source == "points" else {}
+    launched = launch_e2ec(
+        distance=source, distance_params=str(params), namespace="front", autostart="false", **topic
+    )
+    sensor = "/lidar/points" if source == "points" else "/front/depth"
+    words = f"listening to /front/e2ec/contours and {sensor}"
+    assert launched.wait_for(lambda: words in launched.log.read_text()), launched.log.read_text()
+    assert launched.wait_for(
+        lambda: launched.node.count_subscribers("/front/camera/camera_info") == 1
+    )
+    request = GetParameters.Request(names=["source", "sync.tolerance"])
+    reply = launched.call(GetParameters, "/front/distance/get_parameters", request)
+    assert reply.values[0].string_value == source
+    assert reply.values[1].double_value == 0.5
+
+
+def test_rate_intrinsics_and_tracks_are_arguments(
+    launch_e2ec: Callable[..., Launched], tmp_path: Path
+) -> None:
+    params = tmp_path / "player.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    rate: 1.0\n")
+    launched = launch_e2ec(
+        input="photographs",
+        rate="12",
+        intrinsics="700,701.5,320,240",
+        tracks="true",
+        player_params=str(params),
+        autostart="false",
+    )
+    request = GetParameters.Request(names=["rate", "intrinsics"])
+    rate, intrinsics = launched.call(GetParameters, "/camera/get_parameters", request).values
+    assert rate.double_value == 12.0
+    assert list(intrinsics.double_array_value) == [700.0, 701.5, 320.0, 240.0]
+    request = GetParameters.Request(names=["tracks"])
+    assert launched.call(GetParameters, "/e2ec/get_parameters", request).values[0].bool_value
 
 
 def test_in_lock_step_no_image_is_dropped_and_everything_ends_with_the_input(
@@ -280,6 +421,18 @@ def test_a_preset_is_given_by_its_name(launch_e2ec: Callable[..., Launched]) -> 
     ("arguments", "words"),
     [
         ({"params": "cpv"}, "params is 'cpv', which is no file and none of cpu, gpu, jetson"),
+        (
+            {"input": "photographs", "intrinsics": "700,700"},
+            "intrinsics is '700,700'; give fx,fy,cx,cy in px",
+        ),
+        (
+            {"input": "photographs", "rate": "slow"},
+            "rate is 'slow'; give images per second",
+        ),
+        (
+            {"distance": "points", "distance_params": "lidar.yaml"},
+            "distance_params is 'lidar.yaml', which is no file",
+        ),
         (
             {"cameras": "front,left", "image": "/camera/image"},
             "image is '/camera/image', but each of the cameras front, left needs a topic",

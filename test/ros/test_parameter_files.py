@@ -12,7 +12,7 @@ pytest.importorskip("rclpy", reason="rclpy is missing: run `make test`")
 from rclpy.context import Context
 from rclpy.node import Node
 
-from e2ec_ros.parameter_files import unmatched_parameters
+from e2ec_ros.parameter_files import unmatched_parameters, unreadable_parameters
 from e2ec_ros.running import run_node
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
         ("e2ec_node:\n  ros__parameters: {a: 1}\n/e2ec:\n  ros__parameters: {a: 1}", ""),
         ("/e2ec_node:\n  ros__parameters: {a: 1}", ""),
         ("# nothing yet", ""),
+        # As launch_ros writes a list of a launch file.
+        ("/**:\n  ros__parameters:\n    a: 1\n    b: !!python/tuple\n    - 1.5\n", ""),
     ],
 )
 def test_files_match_as_rcl_matches_them(tmp_path: Path, text: str, namespace: str) -> None:
@@ -51,6 +53,7 @@ def test_files_match_as_rcl_matches_them(tmp_path: Path, text: str, namespace: s
         "e2ec", context=context, namespace=namespace, start_parameter_services=False
     )  # the oracle: rclpy itself
     reached = node.declare_parameter("a", 0).value == 1
+    assert unreadable_parameters(arguments) is None
     assert (unmatched_parameters(arguments, node.get_fully_qualified_name()) == []) == reached
     node.destroy_node()
     context.try_shutdown()
