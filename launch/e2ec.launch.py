@@ -184,7 +184,7 @@ def camera_names(values: dict[str, str]) -> list[str]:
 
 def namespace_of(values: dict[str, str], camera: str) -> str:
     """Returns where a camera's images and results are; the name of the only one is empty."""
-    return "/".join(part for part in (values["namespace"].strip("/"), camera) if part)
+    return "/".join(part for part in (values["namespace"], camera) if part)
 
 
 def numbers(values: dict[str, str], name: str) -> list[float]:

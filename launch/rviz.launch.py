@@ -82,14 +82,13 @@ def start(context: LaunchContext) -> list[Action]:
 def remappings(namespace: str, image: str) -> list[tuple[str, str]]:
     """Returns what leads the layouts' topics to those of a namespace and of an image topic.
 
+    They become relative names, which follow the namespace of a launch file around this one.
+
     The Camera display takes the calibration from beside its image. It gets the node's, which fits
     the image and is not there for an uncalibrated camera, for which the display would show an
     error.
     """
-    root = PurePosixPath("/", namespace)
-    pairs = {f"/{topic}": str(root / topic) for topic in RESULTS}
-    pairs[IMAGE] = str(root / image)
-    pairs[str(PurePosixPath(IMAGE).with_name("camera_info"))] = str(
-        root / "e2ec/overlay/camera_info"
-    )
-    return [(old, new) for old, new in pairs.items() if old != new]
+    camera_info = str(PurePosixPath(IMAGE).with_name("camera_info"))
+    pairs = {f"/{topic}": topic for topic in RESULTS}
+    pairs |= {IMAGE: image, camera_info: "e2ec/overlay/camera_info"}
+    return [(old, str(PurePosixPath(namespace, new))) for old, new in pairs.items()]
