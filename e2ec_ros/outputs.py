@@ -153,7 +153,6 @@ class Outputs(Publishers):
         image_rgb: RgbImage,
         contours: Contours,
         header: Header,
-        info: CameraInfo | None,
         parameters: NodeParameters,
     ) -> bool:
         """Draws and publishes the overlay if somebody listens. Returns whether it was drawn."""

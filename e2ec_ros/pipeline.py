@@ -109,7 +109,7 @@ class Pipeline:
         self._outputs.lazy.publish(contours, header, parameters)
         self._outputs.publish_markers(contours, header, info, parameters)
         self._outputs.publish_overlay_info(contours.image_size, header, info)
-        if self._outputs.publish_overlay(image_rgb, contours, header, info, parameters):
+        if self._outputs.publish_overlay(image_rgb, contours, header, parameters):
             self._statistics.overlay_drawn()
 
     def segment(self, message: Image, score_threshold: float) -> InstanceContourArray:
