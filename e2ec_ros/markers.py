@@ -33,7 +33,7 @@ def contour_markers(
     """Builds one closed LINE_STRIP per instance, after a DELETEALL.
 
     Hidden objects have their amodal contour too, half transparent, in namespace `CLASS amodal`.
-    Tracked ones have the overlay's label above them, in namespace `CLASS/text`.
+    Tracked ones have `#TRACK` above them, in namespace `CLASS/text`.
 
     Args:
         contours: the instances, source-image px.
@@ -74,11 +74,10 @@ def contour_markers(
         width = Vector3(x=pixel * line_width)
         add(index, suffix, alpha, type=Marker.LINE_STRIP, scale=width, points=_closed(points))
 
-    def add_text(top: NDArray[np.float64], index: int) -> None:
+    def add_text(top: NDArray[np.float64], index: int, text: str) -> None:
         height = pixel * TEXT_HEIGHT
         x, y, z = top.tolist()
         pose = Pose(position=Point(x=x, y=y - height, z=z))
-        text = contours.label(index, model.class_names)
         scale = Vector3(z=height)
         add(index, "/text", 1.0, type=Marker.TEXT_VIEW_FACING, pose=pose, scale=scale, text=text)
 
@@ -88,7 +87,8 @@ def contour_markers(
         if np.isfinite(points).all():
             add_line(points, index, "", 1.0)
             if contours.track_ids is not None:
-                add_text(points[points[:, 1].argmin()], index)
+                # No spaces, which RViz draws wide whatever the size of the text.
+                add_text(points[points[:, 1].argmin()], index, f"#{contours.track_ids[index]}")
         if hidden is not None and hidden[index] >= HARDLY_HIDDEN:
             assert contours.amodal_vertices is not None
             points = place(contours.amodal_vertices[index])

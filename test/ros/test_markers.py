@@ -94,10 +94,10 @@ def test_nothing_found_still_removes_the_old_markers() -> None:
     assert [marker.action for marker in markers(circle()[:0], KITTI)] == [Marker.DELETEALL]
 
 
-def test_tracked_objects_have_their_label_above_them() -> None:
+def test_tracked_objects_have_their_number_above_them() -> None:
     tracked = replace(circle(), track_ids=np.array([7]))
     _, strip, text = markers(tracked, KITTI, lifetime=1.5)
-    assert (text.type, text.ns, text.text) == (Marker.TEXT_VIEW_FACING, "car/text", "car #7 1.00")
+    assert (text.type, text.ns, text.text) == (Marker.TEXT_VIEW_FACING, "car/text", "#7")
     assert text.pose.position.y < min(point.y for point in strip.points)
     assert text.pose.position.z == strip.points[0].z
     assert (text.lifetime, text.color) == (strip.lifetime, strip.color)
