@@ -118,6 +118,18 @@ class Launched:
         reply: GetState.Response = self.call(GetState, "/e2ec/get_state", GetState.Request())
         return str(reply.current_state.label)
 
+    def change_state(self, transition: str) -> bool:
+        """Asks for a transition of the segmentation node. Returns whether it succeeded."""
+        request = ChangeState.Request()
+        request.transition.label = transition
+        return bool(self.call(ChangeState, "/e2ec/change_state", request).success)
+
+    def activate(self, *topics: str) -> None:
+        """Activates the node once its contours reach the observer, who then hears all."""
+        assert self.change_state("configure")
+        assert self.wait_for(lambda: all(self.node.count_publishers(t) for t in topics))
+        assert self.change_state("activate")
+
     def stop(self) -> str:
         """Interrupts the launch as Ctrl-C does; returns what it and its nodes wrote."""
         if self.process.poll() is None:
@@ -204,9 +216,7 @@ def test_without_autostart_the_node_waits_for_its_manager(
 ) -> None:
     launched = launch_e2ec(autostart="false", device="cpu")
     assert launched.state() == "unconfigured"
-    request = ChangeState.Request()
-    request.transition.label = "configure"
-    assert launched.call(ChangeState, "/e2ec/change_state", request).success
+    assert launched.change_state("configure")
     # Configured by hand it must not go on to active by itself.
     assert not launched.wait_for(lambda: launched.state() != "inactive", seconds=2.0)
 
@@ -351,8 +361,13 @@ def test_in_lock_step_no_image_is_dropped_and_everything_ends_with_the_input(
     launch_e2ec: Callable[..., Launched],
 ) -> None:
     launched = launch_e2ec(
-        input="photographs", lock_step="true", end_with_input="true", params="cpu"
+        input="photographs",
+        lock_step="true",
+        end_with_input="true",
+        params="cpu",
+        autostart="false",
     )
+    launched.activate("/e2ec/contours")
     end = time.monotonic() + TIMEOUT
     while launched.process.poll() is None and time.monotonic() < end:
         launched.executor.spin_once(timeout_sec=0.1)
@@ -379,9 +394,15 @@ def test_each_of_three_cameras_gets_every_image_in_lock_step(
 ) -> None:
     sources = dict.fromkeys(("front", "left", "rear"), "photographs")
     launched = launch_e2ec(
-        "three_cameras.launch.py", lock_step="true", end_with_input="true", params="cpu", **sources
+        "three_cameras.launch.py",
+        lock_step="true",
+        end_with_input="true",
+        params="cpu",
+        autostart="false",
+        **sources,
     )
     heard = {camera: launched.listen(f"/{camera}/e2ec/contours") for camera in sources}
+    launched.activate(*(f"/{camera}/e2ec/contours" for camera in sources))
     end = time.monotonic() + TIMEOUT
     while launched.process.poll() is None and time.monotonic() < end:
         launched.executor.spin_once(timeout_sec=0.1)
