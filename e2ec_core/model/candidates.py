@@ -42,9 +42,13 @@ def decode_boxes(bins: Tensor, points: Tensor) -> Tensor:
 
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU of all pairs of boxes xyxy, [..., N, 4] and [..., M, 4] to [..., N, M]."""
-    low = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
-    high = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
-    overlap = (high - low).clamp(min=0).prod(-1)
+    # Each axis alone: ONNX Runtime is slow at broadcasting to an innermost dimension of 2.
+    width, height = (
+        torch.minimum(a[..., :, None, axis + 2], b[..., None, :, axis + 2])
+        - torch.maximum(a[..., :, None, axis], b[..., None, :, axis])
+        for axis in range(2)
+    )
+    overlap = width.clamp(min=0) * height.clamp(min=0)
     area_a, area_b = ((boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (a, b))
     return overlap / (area_a[..., :, None] + area_b[..., None, :] - overlap).clamp(min=1e-6)
 

@@ -172,22 +172,31 @@ class E2EC(nn.Module):
             The contours [initial, coarse, evolved 1, evolved 2, ...], each [B, K, N, 2] input px.
         """
         seeds = self.encode_regions(features, seeds)
-        contour: Tensor = self.initial(features, seeds)
-        contours = [clip_to_map(contour, features.feature) if clip else contour]
-        if stage == "initial":
-            return contours
-        if self.deformation is None:
-            contours.append(contours[0])
-        else:
-            contour = self.deformation(features, seeds, contours[0])
-            contours.append(clip_to_map(contour, features.feature) if clip else contour)
-        if stage == "coarse":
-            return contours
-        contour = contours[1].detach()
-        for evolution in self.evolutions:
-            contour = evolution(features, seeds, contour)
-            contours.append(contour)
+        contours = [self.start(features, seeds, clip=clip)]
+        if stage != "initial":
+            contours.append(self.deform(features, seeds, contours[0], clip=clip))
+        if stage == "final":
+            contours += self.evolve(features, seeds, contours[1])
         return contours
+
+    def start(self, features: Features, seeds: Seeds, *, clip: bool) -> Tensor:
+        """The initial contour; arguments as in `grow`, the regions encoded."""
+        contour: Tensor = self.initial(features, seeds)
+        return clip_to_map(contour, features.feature) if clip else contour
+
+    def deform(self, features: Features, seeds: Seeds, contour: Tensor, *, clip: bool) -> Tensor:
+        """The coarse contour from the initial one."""
+        if self.deformation is None:
+            return contour
+        contour = self.deformation(features, seeds, contour)
+        return clip_to_map(contour, features.feature) if clip else contour
+
+    def evolve(self, features: Features, seeds: Seeds, contour: Tensor) -> list[Tensor]:
+        """The contours after each evolution of the coarse one; the last is the final one."""
+        contours = [contour.detach()]
+        for evolution in self.evolutions:
+            contours.append(evolution(features, seeds, contours[-1]))
+        return contours[1:]
 
     def grow_amodal(self, features: Features, seeds: Seeds, visible: Tensor) -> Tensor:
         """The amodal contours [B, K, N, 2] input px of a model of both outlines.
