@@ -6,8 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-Backend = Literal["auto", "torch", "onnxruntime"]
-_FILES = {"torch": "e2ec_lite.safetensors", "onnxruntime": "e2ec_lite.onnx"}
+Backend = Literal["auto", "torch", "compiled", "onnxruntime", "tensorrt"]
+ENDINGS: dict[str, str] = {
+    "torch": ".safetensors",
+    "compiled": ".safetensors",
+    "onnxruntime": ".onnx",
+    "tensorrt": ".onnx",
+}
+"""Ending of the weights files that a backend runs."""
 _GPUS = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg")
 """Devices of NVIDIA's GPUs: in a PC, on Jetson boards, and in Windows' subsystem for Linux."""
 
@@ -21,8 +27,8 @@ def shipped_weights(
     CPUs.
 
     Args:
-        backend: `torch` for `e2ec_lite.safetensors`, `onnxruntime` for `e2ec_lite.onnx`, or
-            `auto`: what is fastest of the installed.
+        backend: `torch` or `compiled` for `e2ec_lite.safetensors`, `onnxruntime` or `tensorrt`
+            for `e2ec_lite.onnx`, or `auto`: what is fastest of the installed.
         device: where it shall run.
         precision: arithmetic; ONNX Runtime has fp32.
 
@@ -33,11 +39,12 @@ def shipped_weights(
         backend = _fastest(device, precision)
     package = Path(__file__).resolve().parent
     places = [package / "weights", package.parent / "weights"]
+    name = f"e2ec_lite{ENDINGS[backend]}"
     for folder in places:
-        if (folder / _FILES[backend]).is_file():
-            return folder / _FILES[backend]
+        if (folder / name).is_file():
+            return folder / name
     raise ValueError(
-        f"the weights {_FILES[backend]} are not in {str(places[0])!r}: "
+        f"the weights {name} are not in {str(places[0])!r}: "
         "install the library again, or give a weights file"
     )
 

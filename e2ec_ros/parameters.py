@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import get_args
 
 from e2ec_core.predictor_settings import PredictorSettings
 from e2ec_core.settings import settings_of
+from e2ec_core.shipped_weights import Backend
 from e2ec_core.value_range import HELP, parse_range
 from e2ec_ros.parameter_specs import Value, parameter, shared, table
 
@@ -59,11 +61,12 @@ class NodeParameters:
     backend: str = parameter(
         "backend",
         "auto",
-        "What runs the network: torch, onnxruntime (.onnx, no PyTorch), or auto: what the weights "
-        "file is for, and of the model that ships the fastest that is installed.",
+        "What runs the network: torch, compiled (by PyTorch; minutes for each new size), "
+        "onnxruntime (.onnx, no PyTorch), tensorrt (.onnx, by ONNX Runtime), or auto: what the "
+        "weights file is for, and of the model that ships the fastest that is installed.",
         change="unconfigured",
         reason=_LOADED,
-        choices=("auto", "torch", "onnxruntime"),
+        choices=get_args(Backend),
     )
     device: str = parameter(
         "device",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from e2ec_core.settings import setting
+from e2ec_core.shipped_weights import Backend
 
 SCORE = {"score": "score_threshold"}
 """The short name of the option that is used most."""
@@ -22,10 +23,11 @@ class ModelOptions:
         "weights file (.safetensors, or .onnx of `e2ec export`) or folder of a run; default the "
         "file that ships",
     )
-    backend: Literal["auto", "torch", "onnxruntime"] = setting(
+    backend: Backend = setting(
         "auto",
-        "what runs the network: torch, onnxruntime (for .onnx), or auto: what the file is for, "
-        "and of the model that ships the fastest that is installed",
+        "what runs the network: torch or compiled (for .safetensors), onnxruntime or tensorrt "
+        "(for .onnx), or auto: what the file is for, and of the model that ships the fastest that "
+        "is installed",
     )
     device: str = setting("auto", "auto (CUDA when present), cpu, cuda or cuda:N")
     precision: Literal["fp32", "fp16", "bf16"] = setting(

@@ -1,18 +1,21 @@
-"""Writes a model as one ONNX file, for images of any size and any number of instances."""
+"""Writes a model as one ONNX file, for images of any size and any number of instances or fixed."""
 
 from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.inference.class_filter import mask_classes
+from e2ec_core.inference.onnx_branches import compute_if
 from e2ec_core.inference.onnx_file import (
     AMODAL,
     BOXES,
@@ -21,6 +24,8 @@ from e2ec_core.inference.onnx_file import (
     INPUTS,
     to_metadata,
 )
+from e2ec_core.inference.onnx_int8 import quantise
+from e2ec_core.inference.onnx_layout import widen_depthwise
 from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.published import deform_conv  # noqa: F401  registers the operator
 from e2ec_core.model.structures import Seeds
@@ -28,6 +33,8 @@ from e2ec_core.model.structures import Seeds
 SLOTS = 200
 """Instances that the file can report, the most that `max_instances` may be."""
 OPSET = 20
+INITIAL, COARSE = "contours_initial", "contours_coarse"
+"""Contours of earlier stages, on the way to the file's one output of contours."""
 _MULTIPLE = 32
 _LARGE = 256
 """Weights of a tensor that is worth storing in half precision."""
@@ -38,40 +45,56 @@ _MOST = 256
 class ImageToContours(nn.Module):
     """The whole way of one image, with the inputs and outputs that `onnx_file` describes."""
 
-    def __init__(self, model: E2EC) -> None:
+    def __init__(self, model: E2EC, slots: int = 0) -> None:
+        """Args: model: what to run; slots: fixed number of contours, 0 for those found."""
         super().__init__()
         self.model = model
+        self.slots = slots
 
     def forward(
         self, image: Tensor, max_instances: Tensor, score_threshold: Tensor, class_mask: Tensor
     ) -> tuple[Tensor, ...]:
-        """The outputs, in the order of `onnx_file`; boxes and amodal contours if there are."""
+        """Every stage's contours, then the outputs in the order of `onnx_file`."""
         features = self.model.detect(image.permute(2, 0, 1)[None].float())
-        found = self.model.propose(mask_classes(features, class_mask), SLOTS)
-        reached = (found.scores[0] >= score_threshold).sum()
-        count: Any = torch.minimum(reached, max_instances).clamp(min=1).item()  # a symbol
-        torch._check(count >= 1)
-        torch._check(count <= SLOTS)
+        found = self.model.propose(mask_classes(features, class_mask), self.slots or SLOTS)
+        count: Any = self.slots
+        if not self.slots:
+            reached = (found.scores[0] >= score_threshold).sum()
+            count = torch.minimum(reached, max_instances).clamp(min=1).item()  # a symbol
+            torch._check(count >= 1)
+            torch._check(count <= SLOTS)
         boxes = found.seeds.boxes
         seeds = Seeds(found.seeds.cells[:, :count], None if boxes is None else boxes[:, :count])
         seeds = self.model.encode_regions(features, seeds)
         grown = self.model.grow(features, seeds, clip=self.model.clip)
-        contours = [stage[0] for stage in (grown[0], grown[1], grown[-1])]
         scores = self.model.rate(found.scores[:, :count], seeds)
         detections = [scores[0], found.class_ids[0, :count]]
         finite = features.logits.isfinite().all()
         more = [] if found.boxes is None else [found.boxes[0, :count]]
         if self.model.amodal is not None:
-            more.append(self.model.grow_amodal(features, seeds, grown[-1])[0])
-        return (*contours, *detections, finite, *more)
+            more.append(self.model.grow_amodal(features, seeds, grown[-1]))
+        return (grown[0], grown[1], grown[-1], *detections, finite, *more)
 
 
-def export_onnx(model: E2EC, info: CheckpointInfo) -> bytes:
+def export_onnx(
+    model: E2EC,
+    info: CheckpointInfo,
+    *,
+    size: tuple[int, int] | None = None,
+    slots: int = 0,
+    opset: int = OPSET,
+    int8: Sequence[NDArray[np.uint8]] = (),
+) -> bytes:
     """Exports a model.
 
     Args:
         model: on the CPU; it is not changed.
         info: of the weights it was loaded from, which goes into the file.
+        size: (height, width) of the input, px, multiples of 32; None: any size.
+        slots: fixed number of contours, which compilers as TensorRT need to know; 0: as many as
+            are found.
+        opset: version of ONNX's operators.
+        int8: images uint8 [H, W, 3] RGB with which to quantise it, see `onnx_int8`; none: float32.
 
     Returns:
         content of the file.
@@ -79,24 +102,27 @@ def export_onnx(model: E2EC, info: CheckpointInfo) -> bytes:
     Raises:
         ValueError: the model finds components of instances, which ONNX files cannot yet.
     """
+    import onnx_ir
+
     if model.component_head is not None:
         raise ValueError("a model with components cannot be exported yet")
     plain = copy.deepcopy(model).eval()
-    image = torch.zeros(4 * _MULTIPLE, 6 * _MULTIPLE, 3, dtype=torch.uint8)
+    image = torch.zeros(*(size or (4 * _MULTIPLE, 6 * _MULTIPLE)), 3, dtype=torch.uint8)
     mask = torch.ones(len(info.config.class_names), dtype=torch.bool)
-    whole = ImageToContours(plain).eval()
+    whole = ImageToContours(plain, slots).eval()
     inputs = (image, torch.tensor(32), torch.tensor(0.3), mask)
     height, width = (torch.export.Dim(name, min=2, max=_MOST) for name in ("rows", "columns"))
+    sides = None if size else {0: _MULTIPLE * height, 1: _MULTIPLE * width}
     with torch.no_grad():
-        outputs = [*CONTOURS.values(), *DETECTIONS, BOXES, AMODAL][: len(whole(*inputs))]
+        outputs = [INITIAL, COARSE, CONTOURS, *DETECTIONS, BOXES, AMODAL][: len(whole(*inputs))]
         program = torch.onnx.export(
             whole,
             inputs,
             dynamo=True,
-            opset_version=OPSET,
-            input_names=INPUTS,
+            opset_version=opset,
+            input_names=INPUTS[: len(inputs)],
             output_names=outputs,
-            dynamic_shapes=({0: _MULTIPLE * height, 1: _MULTIPLE * width}, None, None, None),
+            dynamic_shapes=(sides, None, None, None),
             custom_translation_table={
                 torch.ops.aten.remainder.Scalar: _remainder,
                 torch.ops.e2ec.deform_conv2d.default: _deform_conv,
@@ -105,12 +131,41 @@ def export_onnx(model: E2EC, info: CheckpointInfo) -> bytes:
         )
     assert program is not None
     program.model.metadata_props.update(to_metadata(info))
-    forget_sources(program.model.graph)
-    store_halves(program.model.graph)
+    model_ir = program.model
+    branch_off(model_ir)
+    widen_depthwise(model_ir.graph)
+    forget_sources(model_ir.graph)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        program.save(path)
+        if int8:
+            program.save(path)
+            smaller = path.with_name("int8.onnx")
+            quantise(path, smaller, info.config, int8)
+            model_ir = onnx_ir.load(smaller)
+        store_halves(model_ir.graph)
+        onnx_ir.save(model_ir, path)
         return path.read_bytes()
+
+
+def branch_off(model: Any) -> None:
+    """Leaves one output of contours, with later stages and amodal contours only where wanted.
+
+    Args:
+        model: of onnx_ir; changed in place.
+    """
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    graph = model.graph
+    outputs = {value.name: value for value in graph.outputs}
+    if AMODAL in outputs:
+        compute_if(graph, "amodal", AMODAL, CONTOURS)
+    compute_if(graph, "evolve", CONTOURS, COARSE)
+    compute_if(graph, "deform", COARSE, INITIAL)
+    for name in (INITIAL, COARSE):
+        graph.outputs.remove(next(value for value in graph.outputs if value.name == name))
+    for value in [value for value in graph.inputs if not value.uses()]:
+        graph.inputs.remove(value)  # the score threshold, with a fixed number of contours
+    RemoveUnusedNodesPass()(model)
 
 
 def forget_sources(graph: Any) -> None:

@@ -1,13 +1,15 @@
 """What an exported ONNX file holds beside the network: names of its values, config and card.
 
 Inputs: `image` uint8 [H, W, 3] RGB, sides multiples of 32; `max_instances` int64, 1 to 200;
-`score_threshold` float32; `class_mask` bool [C], the classes to look for. Outputs, for the K
-instances that reach the threshold (at least one, so that its score must be compared as well):
-`contours_initial`, `contours_coarse` and `contours` float32 [K, N, 2] (x, y) in input px;
-`scores` float32 [K]; `class_ids` int64 [K]; `finite` bool; and `boxes` float32 [K, 4]
-xyxy in input px, if the model has boxes; `contours_amodal`, as
-`contours`, if it has both outlines. Points count from the image's top-left corner; with
-label_origin `centre` from the centre of its first pixel.
+`score_threshold` float32; `class_mask` bool [C], the classes to look for; and what to compute,
+each bool: `deform` (from initial to coarse contours), `evolve` (from coarse to final ones) and, if
+the model has both outlines, `amodal`.
+
+Outputs, for the K instances that reach the threshold (at least one, so that its score must be
+compared as well): `contours` float32 [1, K, N, 2] (x, y) in input px, of the stage asked for;
+`scores` float32 [K]; `class_ids` int64 [K]; `finite` bool; `boxes` float32 [K, 4] xyxy in input
+px, if the model has boxes; `contours_amodal`, as `contours`, if it has both outlines. Points count
+from the image's top-left corner; with label_origin `centre` from the centre of its first pixel.
 """
 
 from __future__ import annotations
@@ -16,21 +18,16 @@ import json
 
 from e2ec_core.checkpoint_info import CheckpointError, CheckpointInfo
 from e2ec_core.config import model_config, to_dict
-from e2ec_core.contours import Stage
 
-FORMAT = "e2ec-onnx/1"
+FORMAT = "e2ec-onnx/2"
 
 INPUTS = ("image", "max_instances", "score_threshold", "class_mask")
-CONTOURS: dict[Stage, str] = {
-    "initial": "contours_initial",
-    "coarse": "contours_coarse",
-    "final": "contours",
-}
-"""Output by stage."""
+"""Inputs of every file; the branches are inputs as well."""
+CONTOURS = "contours"
 DETECTIONS = ("scores", "class_ids", "finite")
 BOXES = "boxes"
 AMODAL = "contours_amodal"
-"""Computed only if it is asked for; of models with both outlines."""
+"""Equal to the contours where it is not asked for; of models with both outlines."""
 
 
 def to_metadata(info: CheckpointInfo) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +29,7 @@ from e2ec_core.inference.preprocess import (
     published_placement,
 )
 from e2ec_core.predictor_settings import MOST_INPUT_PX, PredictorSettings
-from e2ec_core.shipped_weights import Backend, shipped_weights
+from e2ec_core.shipped_weights import ENDINGS, Backend, shipped_weights
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,10 +80,16 @@ class NetworkOutput(NamedTuple):
     def best(self, threshold: float) -> NetworkOutput:
         """The instances that reach a score, best first."""
         order = np.argsort(-self.scores, kind="stable")
-        order = order[self.scores[order] >= threshold]
+        return self._at(order[self.scores[order] >= threshold])
+
+    def first(self, count: int) -> NetworkOutput:
+        """The instances in the first slots, those that the detector was most sure of."""
+        return self._at(np.arange(min(count, len(self.scores))))
+
+    def _at(self, index: NDArray[np.int64]) -> NetworkOutput:
         arrays = ("vertices", "scores", "class_ids", "boxes", "instance_ids", "amodal")
         values = {name: getattr(self, name) for name in arrays}
-        chosen: dict[str, Any] = {n: v[order] for n, v in values.items() if v is not None}
+        chosen: dict[str, Any] = {n: v[index] for n, v in values.items() if v is not None}
         return self._replace(**chosen)
 
 
@@ -144,10 +151,11 @@ class Predictor(ABC):
 
         Args:
             path: `.safetensors` file with its config inside, or `.onnx` file of `e2ec export`.
-            device: `auto`, `cpu`, `cuda` or `cuda:N`; ONNX Runtime: `auto` or `cpu`.
-            precision: arithmetic of the network; ONNX Runtime: fp32.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            precision: arithmetic of the network; `onnxruntime`: fp32, `tensorrt`: fp32 or fp16.
             settings: thresholds and sizes.
-            backend: `torch`, `onnxruntime`, or `auto`: the one that the file is for.
+            backend: `torch`, or `compiled` by `torch.compile`, for .safetensors; `onnxruntime`, or
+                `tensorrt` by ONNX Runtime, for .onnx; `auto`: the first that the file is for.
             threads: CPU threads of one inference; 0 leaves the choice to the backend. PyTorch
                 has one number for the whole process.
 
@@ -156,21 +164,25 @@ class Predictor(ABC):
             ValueError: no such device, precision, class or backend.
         """
         if backend not in get_args(Backend):
-            raise ValueError(f"backend is {backend!r}; choose auto, torch or onnxruntime")
-        fitting: Backend = "onnxruntime" if Path(path).suffix == ".onnx" else "torch"
-        if backend not in ("auto", fitting):
-            form = ".safetensors" if backend == "torch" else ".onnx (see `e2ec export`)"
+            raise ValueError(f"backend is {backend!r}; choose {' or '.join(get_args(Backend))}")
+        ending = ".onnx" if Path(path).suffix == ".onnx" else ".safetensors"
+        if backend == "auto":
+            backend = "onnxruntime" if ending == ".onnx" else "torch"
+        if ENDINGS[backend] != ending:
+            form = ".safetensors" if ending == ".onnx" else ".onnx (see `e2ec export`)"
             raise ValueError(f"backend is {backend!r}, but weights are {str(path)!r}; give {form}")
-        if fitting == "onnxruntime":
-            from e2ec_core.inference.onnx_predictor import load_onnx_predictor
-
-            return load_onnx_predictor(
-                path, device=device, precision=precision, settings=settings, threads=threads
-            )
-        from e2ec_core.inference.torch_predictor import load_torch_predictor
-
-        return load_torch_predictor(
-            path, device=device, precision=precision, settings=settings, threads=threads
+        load: Callable[..., Predictor]
+        if ending == ".onnx":
+            from e2ec_core.inference.onnx_predictor import load_onnx_predictor as load
+        else:
+            from e2ec_core.inference.torch_predictor import load_torch_predictor as load
+        return load(
+            path,
+            backend=backend,
+            device=device,
+            precision=precision,
+            settings=settings,
+            threads=threads,
         )
 
     @staticmethod
@@ -188,7 +200,12 @@ class Predictor(ABC):
         """
         path = shipped_weights(backend, device=device, precision=precision)
         return Predictor.from_checkpoint(
-            path, device=device, precision=precision, settings=settings, threads=threads
+            path,
+            device=device,
+            precision=precision,
+            settings=settings,
+            backend=backend,
+            threads=threads,
         )
 
     def __call__(self, image_rgb: NDArray[np.uint8]) -> Prediction:

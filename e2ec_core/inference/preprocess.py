@@ -7,7 +7,7 @@ A placement maps source px to input px; both count from the centre of the top-le
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -113,6 +113,20 @@ def fit_sides(image_size: tuple[int, int], short_side: int, long_side: int) -> P
     if short_side / min(height, width) == scale:
         return fit_side(image_size, short_side, "short")
     return fit_side(image_size, long_side, "long")
+
+
+def fit_inside(image_size: tuple[int, int], input_size: tuple[int, int]) -> Placement:
+    """Scale until the image just fits into an input of a given size; pad right and bottom.
+
+    Args:
+        image_size: (height, width), px.
+        input_size: (height, width), px.
+    """
+    height, width = _checked(image_size)
+    by_height = input_size[0] * width <= input_size[1] * height
+    side: Side = "short" if by_height == (height <= width) else "long"
+    placement = fit_side(image_size, input_size[0] if by_height else input_size[1], side)
+    return replace(placement, input_size=input_size)
 
 
 def limited(placement: Placement, most_px: int) -> Placement:

@@ -12,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from e2ec_core.checkpoint import CheckpointInfo, check_fit, load_state, read_checkpoint
-from e2ec_core.contours import STAGES, Contours
+from e2ec_core.contours import STAGES, Contours, Stage
 from e2ec_core.cpu_threads import warn_of_spinning
 from e2ec_core.device import choose_device
-from e2ec_core.inference.class_filter import only_classes
+from e2ec_core.inference.class_filter import mask_classes
+from e2ec_core.inference.packed_output import Packed, pack
 from e2ec_core.inference.predictor import (
+    LEAST_SCORE,
     NetworkOutput,
     Precision,
     Predictor,
@@ -27,8 +29,12 @@ from e2ec_core.inference.preprocess import Placement
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.published.folding import fold_norms
-from e2ec_core.model.structures import Features, Proposals, Seeds, cells_at
+from e2ec_core.model.structures import Features, Seeds, cells_at
 from e2ec_core.predictor_settings import PredictorSettings
+from e2ec_core.shipped_weights import Backend
+
+SLOTS = (16, 32, 64, 100, 200)
+"""Numbers of contours that are grown, so that few sizes of tensors occur."""
 
 
 class StageResult(NamedTuple):
@@ -60,7 +66,7 @@ class TorchPredictor(Predictor):
         ValueError: the precision does not fit, or the model does not know a class.
     """
 
-    backend = "torch"
+    backend: Backend = "torch"
 
     def __init__(
         self,
@@ -78,6 +84,7 @@ class TorchPredictor(Predictor):
         self.model = model.to(device).eval()
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
+        self._slots = SLOTS[-1]
 
     @property
     def device_name(self) -> str:
@@ -87,16 +94,48 @@ class TorchPredictor(Predictor):
         return f"{self.device} {torch.cuda.get_device_name(self.device)}"
 
     def infer(self, placed: NDArray[np.uint8], settings: PredictorSettings) -> NetworkOutput:
-        """Runs the network on an image uint8 [H', W', 3] RGB, sides multiples of 32."""
-        images = self._upload(placed)
-        with torch.inference_mode(), self._arithmetic():
-            features = self.model.detect(images)
-            found = self._propose(features, settings)
-            seeds = self.model.encode_regions(features, found.seeds)
-            grown = self._grow(features, seeds, settings)
-            amodal = grown.pop() if settings.amodal else None
-            scores = self.model.rate(found.scores, seeds)
-        return _download(features, found._replace(scores=scores), grown[-1], amodal)
+        """Runs the network on an image uint8 [H', W', 3] RGB, sides multiples of 32.
+
+        Contours grow in about as many slots as the image before had objects. Where these are too
+        few, all of them are computed: the result does not depend on the image before.
+        """
+        image, most = self.upload(placed), settings.max_instances
+        mask = self.class_mask(settings)
+        slots = most if self.model.component_head is not None else min(self._slots, most)
+        while True:
+            with torch.inference_mode(), self._arithmetic():
+                packed = self.network(image, mask, slots, settings.stage, settings.amodal)
+            output, found = packed.unpack()
+            detected = int((found >= max(settings.score_threshold, LEAST_SCORE)).sum())
+            self._slots = next((n for n in SLOTS if n > detected), most)
+            if detected < slots or slots == most:
+                return output
+            slots = most
+
+    def network(
+        self,
+        image: torch.Tensor,
+        mask: torch.Tensor | None,
+        slots: int,
+        stage: Stage,
+        amodal: bool,
+    ) -> Packed:
+        """From an image on the device to the packed result, without waiting for the device.
+
+        Args:
+            image: uint8 [H', W', 3] RGB, sides multiples of 32.
+            mask: bool [C], the classes to look for; None for all.
+            slots: number of contours.
+            stage: last stage.
+            amodal: whether to find amodal contours.
+        """
+        features = self.model.detect(image.permute(2, 0, 1)[None].float())
+        looked_at = features if mask is None else mask_classes(features, mask)
+        found = self.model.propose(looked_at, slots)
+        seeds = self.model.encode_regions(features, found.seeds)
+        grown = self._grow(features, seeds, stage, amodal)
+        whole = grown.pop() if amodal else None
+        return pack(features, found, self.model.rate(found.scores, seeds), grown[-1], whole)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -123,29 +162,34 @@ class TorchPredictor(Predictor):
         """
         settings = dataclasses.replace(self.settings, stage="final")
         placed, placement = self.prepare(image_rgb, settings)
-        images = self._upload(placed)
+        image = self.upload(placed)
         with torch.inference_mode(), self._arithmetic():
-            features = self.model.detect(images)
-            found = self._propose(features, settings)
+            features = self.model.detect(image.permute(2, 0, 1)[None].float())
+            mask = self.class_mask(settings)
+            looked_at = features if mask is None else mask_classes(features, mask)
+            found = self.model.propose(looked_at, settings.max_instances)
             seeds = self.model.encode_regions(features, found.seeds)
-            grown = self._grow(features, seeds, settings)
-            found = found._replace(scores=self.model.rate(found.scores, seeds))
+            grown = self._grow(features, seeds, settings.stage, settings.amodal)
+            scores = self.model.rate(found.scores, seeds)
             given = self._grow_in_boxes(features, placement, boxes_xyxy, settings)
         result = {}
         for index, (name, contours) in enumerate(zip(self.stage_names, grown, strict=True)):
-            output = _download(features, found, contours)
+            output, _ = pack(features, found, scores, contours).unpack()
             stage = STAGES[min(index, 2)]
             result[name] = StageResult(
                 *self.collect(output, placement, settings, stage), given[index]
             )
         return result
 
-    def _propose(self, features: Features, settings: PredictorSettings) -> Proposals:
-        """The instances of the classes asked for: others are out before the best K are chosen."""
-        class_ids = settings.class_ids(self.info.config.class_names)
-        if class_ids:
-            features = only_classes(features, class_ids)
-        return self.model.propose(features, settings.max_instances)
+    def class_mask(self, settings: PredictorSettings) -> torch.Tensor | None:
+        """bool [C] on the device, the classes asked for; None for all."""
+        names = self.info.config.class_names
+        chosen = settings.class_ids(names)
+        if not chosen:
+            return None
+        mask = torch.zeros(len(names), dtype=torch.bool)
+        mask[list(chosen)] = True
+        return mask.to(self.device, non_blocking=True)
 
     def _grow_in_boxes(
         self,
@@ -163,22 +207,24 @@ class TorchPredictor(Predictor):
         cells = cells_at(features, (boxes[..., :2] + boxes[..., 2:]) / 2)
         seeds = Seeds(cells=cells, boxes=boxes if features.has_boxes else None)
         seeds = self.model.encode_regions(features, seeds)
-        grown = self._grow(features, seeds, settings)
+        grown = self._grow(features, seeds, settings.stage, settings.amodal)
         return [to_image_px(c[0].float().cpu().numpy(), placement, origin) for c in grown]
 
     def _grow(
-        self, features: Features, seeds: Seeds, settings: PredictorSettings
+        self, features: Features, seeds: Seeds, stage: Stage, amodal: bool
     ) -> list[torch.Tensor]:
         """Contours of the stages, then amodal ones if asked for, each [1, K, N, 2] input px."""
-        grown = self.model.grow(features, seeds, settings.stage, clip=self.model.clip)
-        if settings.amodal:
+        grown = self.model.grow(features, seeds, stage, clip=self.model.clip)
+        if amodal:
             grown.append(self.model.grow_amodal(features, seeds, grown[-1]))
         return grown
 
-    def _upload(self, placed: NDArray[np.uint8]) -> torch.Tensor:
-        """Network input float32 [1, 3, H', W'] on the device."""
-        tensor = torch.from_numpy(placed).to(self.device, non_blocking=True)
-        return tensor.permute(2, 0, 1)[None].float()
+    def upload(self, placed: NDArray[np.uint8]) -> torch.Tensor:
+        """The image on the device, uint8 [H', W', 3]."""
+        image = torch.from_numpy(placed)
+        if self.device.type == "cuda":
+            image = image.pin_memory()  # else the copy waits
+        return image.to(self.device, non_blocking=True)
 
     def _arithmetic(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":
@@ -187,43 +233,10 @@ class TorchPredictor(Predictor):
         return torch.autocast(self.device.type, dtype)
 
 
-def _download(
-    features: Features,
-    found: Proposals,
-    contours: torch.Tensor,
-    amodal: torch.Tensor | None = None,
-) -> NetworkOutput:
-    """Results on the host, with one copy from the device; contours [1, K, N, 2]."""
-    slots, vertices = contours.shape[1:3]
-    columns = [contours[0].flatten(1), found.scores[0, :, None], found.class_ids[0, :, None]]
-    columns.append(features.logits.isfinite().all().expand(slots, 1))
-    if found.instance_ids is not None:
-        columns.append(found.instance_ids[0, :, None])
-    if found.boxes is not None:
-        columns.append(found.boxes[0])
-    if amodal is not None:
-        columns.insert(0, amodal[0].flatten(1))
-    # float32 holds whole numbers up to 2^24 exactly, more than there are classes and ids.
-    packed = torch.cat([column.float() for column in columns], dim=1).cpu().numpy()
-    end = 2 * vertices
-    whole = None
-    if amodal is not None:
-        whole, packed = packed[:, :end].reshape(-1, vertices, 2), packed[:, end:]
-    ids = None if found.instance_ids is None else packed[:, end + 3].astype(np.int64)
-    return NetworkOutput(
-        vertices=packed[:, :end].reshape(-1, vertices, 2),
-        scores=packed[:, end],
-        class_ids=packed[:, end + 1].astype(np.int64),
-        finite=bool(packed[:, end + 2].all()),
-        boxes=None if found.boxes is None else packed[:, -4:],
-        instance_ids=ids,
-        amodal=whole,
-    )
-
-
 def load_torch_predictor(
     path: str | Path,
     *,
+    backend: Backend = "torch",
     device: str = "auto",
     precision: Precision = "fp32",
     settings: PredictorSettings | None = None,
@@ -241,4 +254,7 @@ def load_torch_predictor(
     model = build_model(info.config)
     load_state(model, state, str(path))
     fold_norms(model)
-    return TorchPredictor(model, info, device=place, precision=precision, settings=settings)
+    kind = TorchPredictor
+    if backend == "compiled":
+        from e2ec_core.inference.compiled_predictor import CompiledPredictor as kind
+    return kind(model, info, device=place, precision=precision, settings=settings)

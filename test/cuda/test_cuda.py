@@ -14,6 +14,7 @@ from e2ec_core.config import ModelConfig
 from e2ec_core.data.coco import read_coco
 from e2ec_core.device import choose_device
 from e2ec_core.inference import Predictor, PredictorSettings
+from e2ec_core.inference.agreement import greatest_distance
 from e2ec_core.inference.torch_predictor import TorchPredictor
 from e2ec_core.learning.config import LossConfig
 from e2ec_core.learning.samples import stack_samples
@@ -117,25 +118,76 @@ def test_the_shipped_model_finds_the_same_objects(
     assert difference.mean() < (0.05 if precision == "fp32" else 3.0)
 
 
-def test_one_copy_brings_the_result_back(device: torch.device) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_one_copy_brings_the_result_back(variant: str, device: torch.device) -> None:
     """`set_sync_debug_mode` raises where the host waits for the device without being asked."""
     torch.manual_seed(0)
-    settings = config("lite")
-    model = build_model(settings)
-    info = CheckpointInfo(name="model", config=settings)
+    settings = config(variant)
     predictor = TorchPredictor(
-        model, info, device=device, settings=PredictorSettings(short_side=128)
+        build_model(settings),
+        CheckpointInfo(name="model", config=settings),
+        device=device,
+        settings=PredictorSettings(short_side=128, classes=NAMES[:1]),
     )
     image = np.zeros((128, 160, 3), np.uint8)
     predictor(image)
-    images, _ = predictor.prepare(image, predictor.settings)
+    placed, _ = predictor.prepare(image, predictor.settings)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         with torch.inference_mode():
-            predictor.model(images, max_instances=8)
+            mask = predictor.class_mask(predictor.settings)
+            packed = predictor.network(predictor.upload(placed), mask, 16, "final", False)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    output, _ = packed.unpack()
+    assert np.isfinite(output.vertices).all()
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "furthest"),
+    [
+        ("compiled", "fp32", 0.01),
+        ("compiled", "fp16", 0.1),
+        ("onnxruntime", "fp32", 0.01),
+        ("tensorrt", "fp32", 0.01),
+        ("tensorrt", "fp16", 0.1),
+    ],
+)
+def test_every_backend_gives_eager_s_contours(
+    backend: str, precision: str, furthest: float, device: torch.device
+) -> None:
+    """In float32 every vertex of every contour, in float16 the mean distance, px."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image has the photograph")
+    image = np.asarray(data.astronaut(), np.uint8)
+    _require(backend)
+    settings = PredictorSettings(score_threshold=0.5)
+    expected = Predictor.from_pretrained(backend="torch", device=str(device), settings=settings)
+    other = Predictor.from_pretrained(
+        backend=backend,  # type: ignore[arg-type]
+        device=str(device),
+        precision=precision,  # type: ignore[arg-type]
+        settings=settings,
+    )
+    a, b = expected(image).contours, other(image).contours
+    assert len(a) > 0
+    if precision == "fp32":
+        assert greatest_distance(a, b) < furthest
+        return
+    assert len(a) == len(b)
+    order = [int(np.abs(b.scores - score).argmin()) for score in a.scores]
+    assert np.linalg.norm(a.vertices - b.vertices[order], axis=2).mean() < furthest
+
+
+def _require(backend: str) -> None:
+    """Skips, with the reason, what this machine cannot run."""
+    if backend == "compiled":
+        pytest.importorskip("triton", reason="compiling for a GPU needs Triton")
+        return
+    runtime = pytest.importorskip("onnxruntime", reason="no onnxruntime")
+    provider = {"onnxruntime": "CUDA", "tensorrt": "Tensorrt"}[backend] + "ExecutionProvider"
+    if provider not in runtime.get_available_providers():
+        pytest.skip(f"this ONNX Runtime has no {provider}: pip install onnxruntime-gpu")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -31,7 +31,7 @@ def test_the_exported_module_gives_the_model_s_contours(
     pixels = torch.from_numpy(image)
     with torch.inference_mode():
         expected = eager.model(pixels.permute(2, 0, 1)[None].float(), max_instances=most)
-        _, _, contours, scores, class_ids, finite, boxes, amodal = whole(
+        _, _, (contours,), scores, class_ids, finite, boxes, (amodal,) = whole(
             pixels, torch.tensor(most), torch.tensor(threshold), mask
         )
     assert 1 <= len(contours) <= most
@@ -44,6 +44,16 @@ def test_the_exported_module_gives_the_model_s_contours(
     torch.testing.assert_close(scores[order], expected.scores[0, :count])
     torch.testing.assert_close(class_ids[order], expected.class_ids[0, :count])
     torch.testing.assert_close(contours[order], expected.contours[0, :count], atol=0.01, rtol=0)
+
+
+def test_a_fixed_number_of_contours_is_kept_whatever_is_found(eager: TorchPredictor) -> None:
+    whole = ImageToContours(eager.model, slots=5)
+    mask = torch.ones(len(eager.info.config.class_names), dtype=torch.bool)
+    grey = torch.full((64, 96, 3), 127, dtype=torch.uint8)
+    with torch.inference_mode():
+        outputs = whole(grey, torch.tensor(32), torch.tensor(0.99), mask)
+    assert outputs[2].shape == (1, 5, eager.info.config.contour_vertices, 2)
+    assert outputs[3].shape == (5,)
 
 
 def test_components_are_refused() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from e2ec_core.inference.preprocess import (
+    fit_inside,
     fit_side,
     fit_sides,
     letterbox,
@@ -93,3 +94,18 @@ def test_a_strip_is_not_scaled_beyond_what_fits_into_memory(image_size: tuple[in
     placement = fit_sides(image_size, 384, 512)
     assert max(placement.input_size) == 4096
     assert min(placement.input_size) % 32 == 0
+
+
+@pytest.mark.parametrize("image", [(375, 1242), (480, 640), (1080, 1920), (100, 100), (900, 50)])
+@pytest.mark.parametrize("size", [(384, 1280), (352, 512), (512, 512)])
+def test_an_image_fills_an_input_of_given_size_in_one_direction(
+    image: tuple[int, int], size: tuple[int, int]
+) -> None:
+    placement = fit_inside(image, size)
+    assert placement.input_size == size
+    height, width = placement.content_size or (0, 0)
+    assert height <= size[0]
+    assert width <= size[1]
+    assert height == size[0] or width == size[1]
+    assert height / image[0] == pytest.approx(width / image[1], rel=0.05)
+    assert place_image(np.zeros((*image, 3), np.uint8), placement).shape == (*size, 3)
