@@ -8,7 +8,7 @@ CONFIG ?= config/training/lite_coco.yaml
 PYTEST ?= python -m pytest -n auto --maxprocesses=4 --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint format train clean
+.PHONY: help env demo test test-slow bench lint format train clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -25,6 +25,9 @@ test: env  ## Run the tests
 
 test-slow: env  ## Run the slow tests too: colcon builds, long training checks
 	@$(RUN) $(PYTEST)
+
+bench: env  ## Run the benchmarks of a CPU (under ten minutes), with the committed tables beside
+	@$(RUN) python benchmarks/bench.py
 
 lint: env  ## Check style and types
 	@$(RUN) ruff check .

@@ -1,11 +1,14 @@
 """Time of one image in eager PyTorch and in ONNX Runtime, with the same weights, in one run.
 
-e2ec export weights/e2ec_lite.safetensors e2ec_lite.onnx
-python benchmarks/backends.py e2ec_lite.onnx [--weights weights/e2ec_lite.safetensors]
+python benchmarks/backends.py [MODEL.onnx] [--weights MODEL.safetensors] [--int8 FILE]
+    [--rival yolo.onnx]
 
-Images are synthetic street scenes of the network's size; with score threshold 0, contours grow in
-as many slots as the case says. The cases take turns image by image, so that other processes slow
-them alike. Every size and number of threads has a process of its own. Writes backends.md.
+The default is the model that ships. `--int8` takes a file of `e2ec export --precision int8`;
+`--rival` any other ONNX file, which gets random pixels in its first input, of the case's size
+where its own is free. Images of ours are synthetic street scenes of the network's size; with score
+threshold 0, contours grow in as many slots as the case says. The cases take turns image by image,
+so that other processes slow them alike. Every size and number of threads has a process of its
+own. Writes backends.md. On a machine that does other things as well, compare the CPU times.
 """
 
 from __future__ import annotations
@@ -20,47 +23,99 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve()
 REPO = HERE.parents[1]
 SIZES = ((352, 512), (384, 1280))
 """Height and width of the image, px."""
-EAGER, RUNTIME = "eager PyTorch", "ONNX Runtime"
-CASES = ((EAGER, 32), (EAGER, 10), (RUNTIME, 32), (RUNTIME, 10))
-"""Backend and number of instances; the others are compared with the first."""
 THREADS = (1, 2)
 WARM_UP = 2
 
 
-def measure(options: argparse.Namespace) -> list[list[float]]:
-    """Milliseconds of each run of each case, in this process."""
+class Run(NamedTuple):
+    """Milliseconds of one image."""
+
+    wall: float
+    cpu: float
+
+
+Case = tuple[str, str]
+"""Backend, and number of instances."""
+Found = dict[Case, list[Run]]
+
+
+def cases(options: argparse.Namespace) -> dict[Case, Callable[[Any], object]]:
+    """What is timed, as functions of an image; the first one is what others are compared with."""
     from e2ec_core.inference import Predictor, PredictorSettings
-    from street_scenes import make_scene
 
     height, width, threads = options.process
-    files = {EAGER: options.weights, RUNTIME: options.onnx}
-    predictors = {
-        backend: Predictor.from_checkpoint(path, device="cpu", threads=threads)
-        for backend, path in files.items()
-    }
     settings = PredictorSettings(
         short_side=height, long_side=width, score_threshold=0.0, nms_iou=1.0
     )
+    files = {"eager PyTorch": options.weights, "ONNX Runtime": options.onnx}
+    if options.int8:
+        files["ONNX Runtime, int8"] = options.int8
+    found: dict[Case, Callable[[Any], object]] = {}
+    for name, path in files.items():
+        predictor = Predictor.from_checkpoint(path, device="cpu", threads=threads)
+        for instances in (32, 10):
+            found[name, str(instances)] = partial(
+                _infer, predictor, replace(settings, max_instances=instances)
+            )
+    for path in options.rival:
+        found[path.stem, "-"] = rival(path, height, width, threads)
+    return found
+
+
+def _infer(predictor: Any, settings: Any, image: Any) -> None:
+    predictor.settings = settings
+    predictor(image)
+
+
+def rival(path: Path, height: int, width: int, threads: int) -> Callable[[Any], object]:
+    """Another network, on random pixels."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    first, *others = session.get_inputs()
+    if others:
+        raise SystemExit(f"{path} has {1 + len(others)} inputs; a rival must have one, its image")
+    free = {4: (1, 3, height, width), 3: (height, width, 3)}[len(first.shape)]
+    shape = [n if isinstance(n, int) else own for n, own in zip(first.shape, free, strict=True)]
+    pixels = np.random.default_rng(0).random(shape)
+    kind = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16}.get(first.type, np.float32)
+    given = {first.name: (255 * pixels if kind == np.uint8 else pixels).astype(kind)}
+    return lambda _: session.run(None, given)
+
+
+def measure(options: argparse.Namespace) -> list[tuple[Case, list[Run]]]:
+    """Every run of each case, in this process."""
+    from street_scenes import make_scene
+
+    height, width, _ = options.process
     image = make_scene(7, width, height).image_rgb
-    times: list[list[float]] = [[] for _ in CASES]
+    todo = cases(options)
+    rows: Found = {case: [] for case in todo}
     for _ in range(WARM_UP + options.runs):
-        for (backend, instances), row in zip(CASES, times, strict=True):
-            changed = replace(settings, max_instances=instances)
-            predictors[backend].settings = changed
-            started = time.perf_counter()
-            predictors[backend](image)
-            row.append(1000 * (time.perf_counter() - started))
-    return [row[WARM_UP:] for row in times]
+        for case, infer in todo.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            infer(image)
+            rows[case].append(
+                Run(1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu))
+            )
+    return [(case, row[WARM_UP:]) for case, row in rows.items()]
 
 
-def run(options: argparse.Namespace, *numbers: int) -> list[list[float]]:
+def run(options: argparse.Namespace, *numbers: int) -> Found:
     """The same in a process of its own; numbers are height, width and threads."""
     environment = os.environ | {
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -68,6 +123,8 @@ def run(options: argparse.Namespace, *numbers: int) -> list[list[float]]:
         "PYTHONPATH": os.pathsep.join([str(REPO), os.environ.get("PYTHONPATH", "")]),
     }
     words = [options.onnx, "--weights", options.weights, "--runs", options.runs]
+    words += [word for path in options.rival for word in ("--rival", path)]
+    words += ["--int8", options.int8] if options.int8 else []
     reply = subprocess.run(
         [sys.executable, str(HERE), *map(str, words), "--process", *map(str, numbers)],
         env=environment,
@@ -75,8 +132,8 @@ def run(options: argparse.Namespace, *numbers: int) -> list[list[float]]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    times: list[list[float]] = json.loads(reply.stdout.splitlines()[-1])
-    return times
+    rows = json.loads(reply.stdout.splitlines()[-1])
+    return {tuple(case): [Run(*values) for values in row] for case, row in rows}
 
 
 def processor() -> str:
@@ -87,38 +144,38 @@ def processor() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} CPUs"
 
 
-Found = dict[tuple[tuple[int, int], int], list[list[float]]]
-"""Times of the cases by size and threads."""
-
-
-def report(found: Found, load: float) -> str:
+def report(found: dict[tuple[tuple[int, int], int], Found], load: float) -> str:
     """The table in Markdown."""
     torch, runtime = (importlib.metadata.version(name) for name in ("torch", "onnxruntime"))
     lines = [
         "# Backends",
         "",
-        "One image of `e2ec_lite` in float32, from the array to the contours: ms, least (median), "
-        "and x the median share of the time that eager PyTorch with 32 instances took in the same "
-        "turn. By default, eager PyTorch fills 32 slots whatever it finds; ONNX Runtime grows "
-        "contours for the instances found alone. Threads wait passively. Written by "
-        f"`python benchmarks/backends.py` on {processor()}, PyTorch {torch}, ONNX Runtime "
-        f"{runtime}; other processes kept the load average at {load:.1f}.",
+        "One image of `e2ec_lite`, from the array to the contours, in float32 where nothing else "
+        "is said. ms: least (median, 99th percentile), CPU: median CPU time of all threads, ms, "
+        "and x the median share of it that eager PyTorch with 32 instances took in the same turn. "
+        "ONNX Runtime grows contours for the instances found alone, eager PyTorch for 16, 32, "
+        "64, ... Threads wait passively. Written by `python benchmarks/backends.py` on "
+        f"{processor()}, PyTorch {torch}, ONNX Runtime {runtime}; other processes kept the load "
+        f"average at {load:.1f}.",
         "",
         "| size | backend | instances | " + " | ".join(f"{n} thread(s)" for n in THREADS) + " |",
         "|---" * (3 + len(THREADS)) + "|",
     ]
-    for size, (index, (backend, instances)) in itertools.product(SIZES, enumerate(CASES)):
-        cells = []
-        for threads in THREADS:
-            rows = found[size, threads]
-            share = statistics.median(
-                own / first for own, first in zip(rows[index], rows[0], strict=True)
-            )
-            median = statistics.median(rows[index])
-            cells.append(f"{min(rows[index]):.0f} ({median:.0f}), x {share:.2f}")
-        name = f"{size[0]} x {size[1]} | {backend} | {instances}"
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    some = next(iter(found.values()))
+    for size, case in itertools.product(SIZES, some):
+        cells = [_cell(found[size, threads], case) for threads in THREADS]
+        lines.append(f"| {size[0]} x {size[1]} | {' | '.join([*case, *cells])} |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(rows: Found, case: Case) -> str:
+    walls = sorted(each.wall for each in rows[case])
+    last = walls[min(len(walls) - 1, int(0.99 * len(walls)))]
+    cpu = statistics.median(each.cpu for each in rows[case])
+    first = next(iter(rows.values()))
+    share = statistics.median(a.cpu / b.cpu for a, b in zip(rows[case], first, strict=True))
+    median = statistics.median(walls)
+    return f"{walls[0]:.0f} ({median:.0f}, {last:.0f}), CPU {cpu:.0f}, x {share:.2f}"
 
 
 def main() -> None:
@@ -126,10 +183,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("onnx", type=Path, help="file of `e2ec export`")
-    default = REPO / "weights" / "e2ec_lite.safetensors"
+    weights = REPO / "weights" / "e2ec_lite"
+    onnx = weights.with_suffix(".onnx")
+    parser.add_argument("onnx", type=Path, nargs="?", default=onnx, help="file of `e2ec export`")
+    default = weights.with_suffix(".safetensors")
     parser.add_argument("--weights", type=Path, default=default, help="what it was made from")
-    parser.add_argument("--runs", type=int, default=15, help="of each case")
+    parser.add_argument("--int8", type=Path, help="the same, quantised")
+    parser.add_argument("--rival", type=Path, action="append", default=[], help="another network")
+    parser.add_argument("--runs", type=int, default=20, help="of each case")
     parser.add_argument("--output", type=Path, default=HERE.with_suffix(".md"))
     parser.add_argument("--process", type=int, nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -137,13 +198,12 @@ def main() -> None:
         print(json.dumps(measure(options)))
         return
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    found: Found = {}
+    found = {}
     for size, threads in itertools.product(SIZES, THREADS):
         found[size, threads] = run(options, *size, threads)
-        least = [f"{min(row):.0f} ms" for row in found[size, threads]]
-        print(size, threads, *zip(CASES, least, strict=True), flush=True)
+        for case in found[size, threads]:
+            print(size, threads, *case, _cell(found[size, threads], case), flush=True)
     options.output.write_text(report(found, load))
-    print(options.output.read_text())
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""How other busy processes slow an inference, by number of threads and by how threads wait.
+"""How other busy processes slow an inference, by backend, threads, and how threads wait.
 
 python benchmarks/threads.py [--seconds 8] measures the shipped model on one synthetic image, alone
 and beside one and two processes that do the same without a pause, and writes threads.md. It takes
-about three minutes; nothing else should run meanwhile.
+about five minutes; nothing else should run meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -19,7 +21,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-POLICIES = ("ACTIVE", "PASSIVE")
+CASES = {
+    "PyTorch, ACTIVE": ("torch", "ACTIVE"),
+    "PyTorch, PASSIVE": ("torch", "PASSIVE"),
+    "ONNX Runtime": ("onnxruntime", "PASSIVE"),
+}
+"""Backend and OMP_WAIT_POLICY; ONNX Runtime's threads always sleep."""
 THREADS = (1, 2)
 OTHERS = (0, 1, 2)
 IMAGE = (1242, 375)
@@ -29,15 +36,12 @@ Row = dict[str, float]
 """Milliseconds: `median` and `p90`."""
 
 
-def infer(seconds: float, threads: int) -> Row:
+def infer(seconds: float, threads: int, backend: str) -> Row:
     """Runs inferences in this process for some seconds, after a warm-up."""
-    import torch
-
     from e2ec_core.inference import Predictor
     from street_scenes import make_scene
 
-    torch.set_num_threads(threads)
-    predictor = Predictor.from_checkpoint(ROOT / "weights" / "e2ec_lite.safetensors", device="cpu")
+    predictor = Predictor.from_pretrained(device="cpu", backend=backend, threads=threads)  # type: ignore[arg-type]
     image = make_scene(7, *IMAGE).image_rgb
     for _ in range(3):
         predictor(image)
@@ -50,10 +54,12 @@ def infer(seconds: float, threads: int) -> Row:
     return {"median": statistics.median(times), "p90": sorted(times)[int(0.9 * len(times))]}
 
 
-def start(seconds: float, threads: int, policy: str) -> subprocess.Popen[str]:
+def start(seconds: float, threads: int, case: str) -> subprocess.Popen[str]:
     """Starts a process that infers, and returns when it is warm."""
+    backend, policy = CASES[case]
+    words = ["--infer", str(threads), "--seconds", str(seconds), "--backend", backend]
     child = subprocess.Popen(
-        [sys.executable, __file__, "--infer", str(threads), "--seconds", str(seconds)],
+        [sys.executable, __file__, *words],
         env=os.environ | {"OMP_WAIT_POLICY": policy, "OMP_NUM_THREADS": str(threads)},
         stdout=subprocess.PIPE,
         text=True,
@@ -63,14 +69,14 @@ def start(seconds: float, threads: int, policy: str) -> subprocess.Popen[str]:
     return child
 
 
-def measure(seconds: float, threads: int, policy: str, others: int) -> Row:
+def measure(seconds: float, threads: int, case: str, others: int) -> Row:
     """Latency of one process beside busy others with the same settings."""
     with ExitStack() as stack:
         for _ in range(others):
-            child = start(3600, threads, policy)
+            child = start(3600, threads, case)
             stack.callback(child.wait)
             stack.callback(child.kill)
-        measured = start(seconds, threads, policy)
+        measured = start(seconds, threads, case)
         row: Row = json.loads(measured.communicate()[0])
     return row
 
@@ -83,28 +89,36 @@ def processor() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} CPUs"
 
 
+def slowdown(alone: Row, beside: Row, threads: int, others: int) -> float:
+    """The median's growth over that of a fair share of the CPUs."""
+    wanted = threads * (1 + others)
+    fair = max(1.0, wanted / (os.cpu_count() or 1))
+    return beside["median"] / (alone["median"] * fair)
+
+
 def report(rows: dict[tuple[str, int, int], Row]) -> str:
     """The table in Markdown."""
-    import torch
-
+    torch, runtime = (importlib.metadata.version(name) for name in ("torch", "onnxruntime"))
     lines = [
         "# Threads beside other busy processes",
         "",
         f"Latency of one inference of `e2ec_lite` on an image of {IMAGE[0]} x {IMAGE[1]} px, ms: "
-        "median (90th percentile). The other processes do the same with the same settings. "
-        f"Written by `python benchmarks/threads.py` on {processor()}, PyTorch "
-        f"{torch.__version__}.",
+        "median (90th percentile), and x the median over what a fair share of the CPUs would "
+        "give. The other processes do the same with the same settings. Written by "
+        f"`python benchmarks/threads.py` on {processor()}, PyTorch {torch}, ONNX Runtime "
+        f"{runtime}.",
         "",
-        "| OMP_WAIT_POLICY | threads | alone | beside one | beside two |",
+        "| backend, OMP_WAIT_POLICY | threads | alone | beside one | beside two |",
         "|---|---|---|---|---|",
     ]
-    for policy in POLICIES:
-        for threads in THREADS:
-            cells = [
-                "{median:.0f} ({p90:.0f})".format(**rows[policy, threads, others])
-                for others in OTHERS
-            ]
-            lines.append(f"| {policy} | {threads} | {' | '.join(cells)} |")
+    for case, threads in itertools.product(CASES, THREADS):
+        cells = []
+        for others in OTHERS:
+            row, alone = rows[case, threads, others], rows[case, threads, 0]
+            cell = "{median:.0f} ({p90:.0f})".format(**row)
+            share = f", x {slowdown(alone, row, threads, others):.2f}" if others else ""
+            cells.append(cell + share)
+        lines.append(f"| {case} | {threads} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -116,17 +130,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="measured in each case")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     parser.add_argument("--infer", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--backend", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.infer:
-        print(json.dumps(infer(options.seconds, options.infer)))
+        print(json.dumps(infer(options.seconds, options.infer, options.backend)))
         return
     rows = {}
-    for policy in POLICIES:
-        for threads in THREADS:
-            for others in OTHERS:
-                row = measure(options.seconds, threads, policy, others)
-                rows[policy, threads, others] = row
-                print(policy, threads, others, row, flush=True)
+    for case, threads, others in itertools.product(CASES, THREADS, OTHERS):
+        rows[case, threads, others] = measure(options.seconds, threads, case, others)
+        print(case, threads, others, rows[case, threads, others], flush=True)
     options.output.write_text(report(rows))
 
 
