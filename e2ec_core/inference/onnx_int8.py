@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from e2ec_core.config import ModelConfig
 from e2ec_core.inference.onnx_predictor import inputs_for
-from e2ec_core.inference.preprocess import fit_side, place_image
+from e2ec_core.inference.preprocess import fit_inside, fit_side, place_image
 from e2ec_core.predictor_settings import PredictorSettings
 
 _QUANTISED = "model.region."
 """How the names of the weights begin."""
-_LONG_SIDE = 512
 _SETTINGS = PredictorSettings(max_instances=8, score_threshold=0.05)
 """Which contours of the calibration images are looked at."""
 
@@ -58,7 +57,7 @@ def quantise(
     quantize_static(
         str(source),
         str(target),
-        _reader(config, images, [value.name for value in graph.input]),
+        _reader(config, [_placed(image, graph) for image in images], graph),
         quant_format=QuantFormat.QDQ,
         nodes_to_quantize=chosen,
         per_channel=True,
@@ -67,12 +66,20 @@ def quantise(
     )
 
 
-def _reader(config: ModelConfig, images: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> Any:
+def _placed(image: NDArray[np.uint8], graph: Any) -> NDArray[np.uint8]:
+    """The image at the file's own size, or with a long side of 512 px."""
+    size, own = (image.shape[0], image.shape[1]), graph.input[0].type.tensor_type.shape.dim
+    height, width = own[0].dim_value, own[1].dim_value  # 0: free
+    free = not (height and width)
+    return place_image(image, fit_side(size, 512) if free else fit_inside(size, (height, width)))
+
+
+def _reader(config: ModelConfig, images: Sequence[NDArray[np.uint8]], graph: Any) -> Any:
     """What ONNX Runtime reads the inputs from, one image after the other."""
     from onnxruntime.quantization import CalibrationDataReader
 
-    placed = (place_image(i, fit_side((i.shape[0], i.shape[1]), _LONG_SIDE)) for i in images)
-    inputs = (inputs_for(config, image, _SETTINGS, names) for image in placed)
+    names = [value.name for value in graph.input]
+    inputs = (inputs_for(config, image, _SETTINGS, names) for image in images)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> dict[str, NDArray[Any]] | None:
