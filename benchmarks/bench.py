@@ -19,6 +19,7 @@ BENCHMARKS = {
     "backends.py": ["--runs", "15"],
     "threads.py": ["--seconds", "3"],
     "node_start.py": ["--runs", "3"],
+    "ros_overhead.py": ["--seconds", "2"],
 }
 """Scripts and their options; under ten minutes together."""
 
