@@ -25,7 +25,7 @@ def test_repeated_instances_go_by_the_predictors_setting() -> None:
     model = build_model(CONFIG).eval()
     for head in model.detector.heads:  # scores by chance, so that there are some to choose from
         torch.nn.init.normal_(head.classes.weight, std=2.0)
-    predictor = TorchPredictor(model, info, device="cpu", settings=settings)
+    predictor = TorchPredictor(model, info, device=torch.device("cpu"), settings=settings)
     image = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
     every = predictor.every_stage(image, np.zeros((0, 4)))
     assert {len(result.contours) for result in every.values()} == {30}

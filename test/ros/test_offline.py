@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import Image
 
-from e2ec_ros.images import fill_image, to_rgb
+from e2ec_core.image_messages import to_rgb
+from e2ec_ros.images import fill_image
 from e2ec_ros.playback.sources import open_source
 from ros_bench import Stream
 
@@ -24,11 +25,7 @@ if TYPE_CHECKING:
 def test_the_overlay_is_the_picture_of_the_command_line(
     bench: Bench, make_node: Callable[..., SegmentationNode], tmp_path: Path
 ) -> None:
-    """To the last bit, so the contours are too: their lines are drawn with fractions of pixels.
-
-    Of an object inside the image: the node, unlike the library, moves vertices beyond the image's
-    edge onto it.
-    """
+    """To the last bit, so the contours are too: their lines are drawn with fractions of pixels."""
     coffee = list(open_source("photographs").images())[2].rgb
     path, folder = tmp_path / "coffee.png", tmp_path / "contours"
     cv2.imwrite(str(path), coffee[..., ::-1])
