@@ -54,12 +54,13 @@ def test_positions_of_both_nodes_lie_in_the_labelled_boxes(
 
     image = np.ascontiguousarray(cv2.imread(str(frame.image))[..., ::-1])
     camera = Calibration(size=image.shape[:2], k=frame.projection[:, :3], p=frame.projection)
-    infos.publish(camera.fill(CameraInfo(header=header(5.0, "image_02"))))
+    info = camera.fill(CameraInfo(header=header(5.0, "image_02")))
     nothing = np.full(len(frame.cloud), -1, np.int32)
     scan = labelled_points(frame.cloud[:, :3], nothing, header(5.0, "velo_link"))
     message = fill_image(Image(header=header(5.0, "image_02")), image)
 
     def send() -> None:  # again: what is sent before a node has discovered us is lost
+        infos.publish(info)
         publishers[1].publish(scan)
         publishers[0].publish(message)
 
