@@ -29,10 +29,12 @@ from torch import Tensor, nn
 from e2ec_core.checkpoint import CheckpointInfo, load_state, read_checkpoint
 from e2ec_core.config import ModelConfig
 from e2ec_core.inference.onnx_export import export_onnx
+from e2ec_core.inference.onnx_predictor import inputs_for
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
 from e2ec_core.model.published.deform_conv import DeformConv
 from e2ec_core.model.published.folding import fold_norms
+from e2ec_core.predictor_settings import PredictorSettings
 
 HERE = Path(__file__).resolve()
 CPU_CASES = ((1, 512, 512),)
@@ -67,7 +69,9 @@ def seeded_model(classes: int) -> tuple[E2EC, CheckpointInfo]:
     return model, CheckpointInfo(name="seeded", config=config)
 
 
-def cpu_steps(model: E2EC, images: Tensor, onnx: bytes | None, threads: int) -> dict[str, Step]:
+def cpu_steps(
+    model: E2EC, config: ModelConfig, images: Tensor, onnx: bytes | None, threads: int
+) -> dict[str, Step]:
     """Ours on a CPU, by name."""
 
     def bf16() -> object:
@@ -84,13 +88,10 @@ def cpu_steps(model: E2EC, images: Tensor, onnx: bytes | None, threads: int) -> 
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    mask = next(value for value in session.get_inputs() if value.name == "class_mask")
-    inputs = {
-        "image": images[0].permute(1, 2, 0).byte().numpy(),
-        "max_instances": np.array(SLOTS),
-        "score_threshold": np.array(0.0, np.float32),
-        "class_mask": np.ones(mask.shape, bool),
-    }
+    settings = PredictorSettings(max_instances=SLOTS, score_threshold=0.0)
+    placed = images[0].permute(1, 2, 0).byte().numpy()
+    names = [value.name for value in session.get_inputs()]
+    inputs = inputs_for(config, placed, settings, names)
     steps["ONNX Runtime"] = lambda: session.run(["contours", "scores", "class_ids"], inputs)
     return steps
 
@@ -193,7 +194,7 @@ def main() -> None:
             if on_gpu:
                 steps |= cuda_steps(model, ours)
             else:
-                steps |= cpu_steps(model, ours, onnx, options.threads)
+                steps |= cpu_steps(model, info.config, ours, onnx, options.threads)
             runs = options.runs or (200 if on_gpu else 10)
             times = measure(steps, device, runs)
         lines += rows((batch, height, width), times, name)
