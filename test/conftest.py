@@ -62,6 +62,15 @@ def load_script(repo_dir: Path) -> Callable[[str], ModuleType]:
     return load
 
 
+@pytest.fixture
+def load_benchmark(
+    load_script: Callable[[str], ModuleType], repo_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], ModuleType]:
+    """Loads a script of `benchmarks/` by its name; it finds those beside it."""
+    monkeypatch.syspath_prepend(repo_dir / "benchmarks")
+    return lambda name: load_script(f"benchmarks/{name}.py")
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of reference data: E2EC_SHARED, or `shared` beside the repository."""

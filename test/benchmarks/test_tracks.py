@@ -12,18 +12,10 @@ import pytest
 from e2ec_core.tracking import Tracker
 
 
-@pytest.fixture
-def load(
-    load_script: Callable[[str], ModuleType], repo_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], ModuleType]:
-    monkeypatch.syspath_prepend(repo_dir / "benchmarks")
-    return lambda name: load_script(f"benchmarks/{name}.py")
-
-
 def test_disturbed_finds_are_those_that_are_described(
-    load: Callable[[str], ModuleType],
+    load_benchmark: Callable[[str], ModuleType],
 ) -> None:
-    sets = load("track_sets")
+    sets = load_benchmark("track_sets")
     video = sets.drive(3, 30)
     finds = sets.disturbed(video, 7)
     objects = sum(len(image.tracks) for image in video)
@@ -43,10 +35,10 @@ def test_disturbed_finds_are_those_that_are_described(
 
 @pytest.mark.parametrize(("longest", "same"), [(1, False), (10, True)])
 def test_sort_forgets_after_one_image_unless_told(
-    load: Callable[[str], ModuleType], longest: int, same: bool
+    load_benchmark: Callable[[str], ModuleType], longest: int, same: bool
 ) -> None:
-    images = list(load("track_sets").crowd(1, 12))
-    sort = load("track_peers").Sort(longest)
+    images = list(load_benchmark("track_sets").crowd(1, 12))
+    sort = load_benchmark("track_peers").Sort(longest)
     for step in (0, 1, 2, 3, 4, 5, 6, 7):
         assert sort.update(images[step], step / 10).track_ids.tolist() == [0]
     for step in (8, 9):
@@ -55,10 +47,10 @@ def test_sort_forgets_after_one_image_unless_told(
 
 
 def test_numbers_are_those_of_a_case_that_can_be_counted(
-    load: Callable[[str], ModuleType],
+    load_benchmark: Callable[[str], ModuleType],
 ) -> None:
     pytest.importorskip("trackeval", reason="trackeval is not installed")
-    sets, tracks = load("track_sets"), load("tracks")
+    sets, tracks = load_benchmark("track_sets"), load_benchmark("tracks")
     video = sets.drive(3, 10)
     finds = {"drive": sets.exact(video)}
     rows = tracks.measure({"drive": video}, finds)
@@ -69,9 +61,9 @@ def test_numbers_are_those_of_a_case_that_can_be_counted(
 
 @pytest.mark.parametrize("sequence", ["0012", "0014"])
 def test_tracks_hold_on_to_people_and_cars_of_a_real_street(
-    load: Callable[[str], ModuleType], shared_dir: Path, sequence: str
+    load_benchmark: Callable[[str], ModuleType], shared_dir: Path, sequence: str
 ) -> None:
-    sets = load("track_sets")
+    sets = load_benchmark("track_sets")
     video = sets.read_mots(shared_dir / "data" / "kitti_mots_tracks" / f"{sequence}.txt")
     for finds, allowed in ((sets.exact(video), 0.03), (sets.disturbed(video, 0), 0.08)):
         tracker, last, switches, seen = Tracker(), {}, 0, 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -23,19 +22,11 @@ if TYPE_CHECKING:
     from ros_bench import Bench
 
 
-@pytest.fixture
-def load(
-    load_script: Callable[[str], ModuleType], repo_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], ModuleType]:
-    monkeypatch.syspath_prepend(repo_dir / "benchmarks")
-    return lambda name: load_script(f"benchmarks/{name}.py")
-
-
 @pytest.mark.parametrize("name", ["our contours", "nested points", "mask images"])
 def test_every_form_holds_the_same_contours(
-    load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, name: str
+    load_benchmark: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    messages = load("peer_messages")
+    messages = load_benchmark("peer_messages")
     if name != messages.FLAT:
         # Not by import: the folder of the sources has the same name.
         if not (messages.FOLDER / "python/peer_msgs").is_dir():
@@ -60,7 +51,7 @@ def test_every_form_holds_the_same_contours(
 def test_the_node_adds_little_to_the_inference(
     bench: Bench,
     make_node: Callable[..., SegmentationNode],
-    load: Callable[[str], ModuleType],
+    load_benchmark: Callable[[str], ModuleType],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A gross check, of CPU time: ten times the 3 ms that the benchmark looks for."""
@@ -68,7 +59,7 @@ def test_the_node_adds_little_to_the_inference(
     from e2ec_ros.pipeline import Pipeline
     from ros_bench import Stream
 
-    overhead = load("node_overhead")
+    overhead = load_benchmark("node_overhead")
     whole: list[tuple[float, float]] = []
     bare: list[tuple[float, float]] = []
     monkeypatch.setattr(Pipeline, "process", overhead.timed(Pipeline.process, whole))
