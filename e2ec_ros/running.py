@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Protocol, runtime_checkable
 
 import rclpy
@@ -38,12 +39,18 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
     """
     node: Node | None = None
     executor: SingleThreadedExecutor | None = None
-    begun = False
+    begun = interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(number, frame)
+
     try:
         # rclpy chains to these. For SIGTERM it would only shut the context down, and wake the
         # executor before that: one that looks in between waits for ever.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, interrupt)
         given = sys.argv if arguments is None else arguments
         if fault := unreadable_parameters(given):
             return _complain(fault)
@@ -64,7 +71,7 @@ def run_node(create: Callable[[], Node], arguments: Sequence[str] | None = None)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        if rclpy.ok() or not begun:
+        if not begun or (rclpy.ok() and not interrupted):
             raise
         # A callback that was running when the signal came had nowhere to publish to.
     finally:
