@@ -28,7 +28,8 @@ from e2ec_core.inference.predictor import (
 from e2ec_core.inference.preprocess import Placement
 from e2ec_core.model.build import build_model
 from e2ec_core.model.e2ec import E2EC
-from e2ec_core.model.published.folding import fold_norms
+from e2ec_core.model.precision import HALF_TYPES
+from e2ec_core.model.published.folding import fold_norms, halve_weights
 from e2ec_core.model.structures import Features, Seeds, cells_at
 from e2ec_core.predictor_settings import PredictorSettings
 from e2ec_core.shipped_weights import Backend
@@ -229,8 +230,7 @@ class TorchPredictor(Predictor):
     def _arithmetic(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":
             return nullcontext()
-        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype)
+        return torch.autocast(self.device.type, HALF_TYPES[self.precision])
 
 
 def load_torch_predictor(
@@ -254,6 +254,8 @@ def load_torch_predictor(
     model = build_model(info.config)
     load_state(model, state, str(path))
     fold_norms(model)
+    if precision in HALF_TYPES:
+        halve_weights(model, HALF_TYPES[precision])
     kind = TorchPredictor
     if backend == "compiled":
         from e2ec_core.inference.compiled_predictor import CompiledPredictor as kind

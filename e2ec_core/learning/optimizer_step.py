@@ -19,8 +19,7 @@ from e2ec_core.learning.optimizer import Average, make_optimizer
 from e2ec_core.learning.samples import Samples
 from e2ec_core.learning.total_loss import batch_counts, batch_losses
 from e2ec_core.model.e2ec import E2EC
-
-_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from e2ec_core.model.precision import HALF_TYPES
 
 
 class NonFiniteLoss(RuntimeError):
@@ -155,7 +154,7 @@ class OptimizerStep:
         alone: AbstractContextManager[None] = nullcontext()
         if isinstance(self.loss, DistributedDataParallel) and not last:
             alone = self.loss.no_sync()
-        half = _HALF.get(self.config.precision)
+        half = HALF_TYPES.get(self.config.precision)
         with alone:
             with torch.autocast(self.process.device.type, half, enabled=half is not None):
                 terms = self.loss(part, epoch, counts)

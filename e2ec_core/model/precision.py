@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+HALF_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""What autocast computes in, by the name of the precision."""
+
 
 def in_float32(function: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
     """Calls a layer or another function of tensors in float32.
@@ -24,16 +27,24 @@ def in_float32(function: Callable[..., Tensor], *inputs: Tensor | None) -> Tenso
     Returns:
         The result, at least float32.
     """
-    raised = [None if x is None else _at_least_float32(x) for x in inputs]
-    device = next(x for x in raised if x is not None).device.type
+    raised = tuple(None if x is None else _at_least_float32(x) for x in inputs)
+    tensor = next(x for x in raised if x is not None)
+    if autocast_type(tensor) is not None:
+        with torch.autocast(tensor.device.type, enabled=False):
+            return in_float32(function, *raised)
     if isinstance(function, nn.Module) and next(function.parameters()).dtype.itemsize < 4:
         values = (*function.named_parameters(), *function.named_buffers())
         state = {name: _at_least_float32(value) for name, value in values}
-        return functional_call(function, state, tuple(raised))
+        return functional_call(function, state, raised)
+    return function(*raised)
+
+
+def autocast_type(tensor: Tensor) -> torch.dtype | None:
+    """What autocast computes in on a tensor's device; None without autocast."""
+    device = tensor.device.type
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
-        return function(*raised)
-    with torch.autocast(device, enabled=False):
-        return function(*raised)
+        return None
+    return torch.get_autocast_dtype(device)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from e2ec_core.config import ModelConfig
+from e2ec_core.config import ModelConfig, Preset
 from e2ec_core.model.build import build_model
 from e2ec_core.model.precision import in_float32
 from e2ec_core.model.published.evolution import ContourEvolution, ContourNet
+from e2ec_core.model.published.folding import halve_weights
 from e2ec_core.model.structures import Features, Seeds
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -26,7 +27,7 @@ def _large_contour() -> Tensor:
 
 @pytest.mark.parametrize("half", ["autocast", "weights"])
 def test_an_evolution_moves_large_contours_as_in_float32(half: str) -> None:
-    """In bfloat16, neighbouring numbers at 700 px lie 4 px apart."""
+    """In bfloat16, neighbouring numbers at 700 px lie 4 px apart; features may be that coarse."""
     torch.manual_seed(0)
     net = ContourNet(6, state=16, kernel=5, dilations=(1, 2), fusion=16)
     for module in net.modules():
@@ -46,7 +47,8 @@ def test_an_evolution_moves_large_contours_as_in_float32(half: str) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=half == "autocast"):
             moved = half_evolution(Features(feature), seeds, contour)
     assert moved.dtype == torch.float32
-    assert float((moved - exact).abs().max()) < 0.05
+    assert float((moved - exact).abs().mean()) < 0.1
+    assert float((moved - exact).abs().max()) < 0.3
 
 
 def test_in_float32_keeps_gradients_in_the_weights_of_the_layer() -> None:
@@ -83,3 +85,19 @@ def test_half_precision_weights_give_float32_contours(dtype: torch.dtype, settin
         found = model(images.to(dtype), max_instances=2)
         assert found.contours.dtype == torch.float32
         assert bool(found.contours.isfinite().all())
+
+
+@pytest.mark.parametrize("preset", ["e2ec_dla34", "e2ec_lite"])
+def test_halved_weights_give_what_autocast_gives(preset: Preset) -> None:
+    """Only that autocast need not round them for every image."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(preset=preset, class_names=("car", "person"))).eval()
+    images = torch.randint(0, 256, (1, 3, 64, 96)).float()
+    halved = copy.deepcopy(model)
+    halve_weights(halved, torch.bfloat16)
+    count = sum(p.numel() for p in halved.parameters() if p.dtype == torch.bfloat16)
+    assert count > 1_000_000
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected, found = (m(images, max_instances=8) for m in (model, halved))
+    assert torch.equal(found.contours, expected.contours)
+    assert torch.equal(found.scores, expected.scores)

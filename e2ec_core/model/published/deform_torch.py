@@ -2,8 +2,8 @@
 
 Forward, the taps of a few rows at a time are gathered into columns, which one convolution then
 multiplies with the weights: nothing nine times as large as the batch is ever stored. Positions
-and samples are at least float32: half precision would quantise positions to half a cell above
-index 512. Arguments are those of `deform_conv.deform_conv2d`.
+are at least float32: half precision would quantise them to half a cell above index 512. Arguments
+are those of `deform_conv.deform_conv2d`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def forward(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
     kernel = weight.shape[-1]
     taps = kernel * kernel
     out = image.new_empty(batch, height, width, weight.shape[0]).permute(0, 3, 1, 2)
-    row_bytes = width * taps * channels * 4
+    row_bytes = width * taps * channels * image.dtype.itemsize
     rows = height if image.device.type != "cpu" else max(1, _COLUMN_BYTES // row_bytes)
     bags = torch.arange(rows * width * taps, device=image.device, dtype=torch.int32) * 4
     as_columns = weight.flatten(2)[:, :, None]  # [O, C, 1, taps]
@@ -38,7 +38,7 @@ def forward(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: T
                 mode=0,  # the sum
                 per_sample_weights=factors[some].flatten(),
             )[0]
-            columns = columns.to(image.dtype).view(1, -1, width * taps, channels)
+            columns = columns.view(1, -1, width * taps, channels)
             out[b, :, some] = F.conv2d(
                 columns.permute(0, 3, 1, 2), as_columns, bias, stride=(1, taps)
             )[0]
@@ -52,7 +52,7 @@ def _corners(
 
     Returns:
         cells [(H + 3) * (W + 3), C] of the image within its padding of zeros; index int32 and
-        factor, both [H, W, taps, 4].
+        factor, of the image's type, both [H, W, taps, 4].
     """
     _, height, width = image.shape
     dtype = torch.promote_types(offset.dtype, torch.float32)
@@ -70,8 +70,8 @@ def _corners(
     first = (above.int() + 1) * stride + left.int() + 1
     first = first.clamp(0, (height + 1) * stride + width + 1)  # positions may be NaN
     index = torch.stack([first, first + 1, first + stride, first + stride + 1], -1)
-    padded = F.pad(image.permute(1, 2, 0).to(dtype), (0, 0, 1, 2, 1, 2))
-    return padded.flatten(0, 1), index, factors
+    padded = F.pad(image.permute(1, 2, 0), (0, 0, 1, 2, 1, 2))
+    return padded.flatten(0, 1), index, factors.to(image.dtype)
 
 
 def _positions(offset: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
