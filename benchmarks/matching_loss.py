@@ -18,28 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from plain_training import matching_loss
 from torch import Tensor
 
 from e2ec_core.learning.losses import dynamic_matching_loss
 
 HERE = Path(__file__).resolve()
 OURS, PLAIN = "ours", "all points at once"
-INSTANCES, VERTICES, POINTS = 512, 128, 10
-
-
-def plain_loss(previous: Tensor, predicted: Tensor, target: Tensor, keys: Tensor) -> Tensor:
-    """The loss by its definition, for contours [n, N, 2] and key vertices [n, N]."""
-    share = torch.arange(POINTS, device=target.device).view(POINTS, 1) / POINTS
-    start = target.roll(1, dims=1)[:, :, None]
-    points = (start + share * (target[:, :, None] - start)).flatten(1, 2)
-    with torch.no_grad():
-        near = (points[:, :, None] - previous[:, None]).square().sum(-1).argmin(1)
-        nearest = (target[:, :, None] - previous[:, None]).square().sum(-1).argmin(2)
-    to_outline = F.smooth_l1_loss(predicted, points.take_along_dim(near[..., None], 1))
-    matched = predicted.take_along_dim(nearest[..., None], 1)
-    to_keys = F.smooth_l1_loss(matched, target, reduction="none") * keys[..., None]
-    return (to_outline + to_keys.sum() / (2 * keys.sum() + 1)) / 2
+INSTANCES, VERTICES = 512, 128
 
 
 def contours(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -59,7 +45,7 @@ def step(name: str, given: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
     previous, predicted, target, keys = given
     predicted = predicted.detach().requires_grad_()
     if name == PLAIN:
-        loss = plain_loss(previous, predicted, target, keys)
+        loss = matching_loss(previous, predicted, target, keys)
     else:
         valid = torch.ones(1, INSTANCES, dtype=torch.bool, device=target.device)
         batch = (t[None] for t in (previous, predicted, target, keys))

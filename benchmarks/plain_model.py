@@ -15,11 +15,18 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from e2ec_core.convert import published_name
 from e2ec_core.model.e2ec import E2EC
 
-Weights = dict[str, Tensor]
+
+class Weights(dict[str, Tensor]):
+    """Tensors by published name; `training` lets norms take the statistics of the batch."""
+
+    training = False
+
+
 MEAN_BGR = (0.40789654, 0.44719302, 0.47026115)
 STD_BGR = (0.28863828, 0.27408164, 0.27809835)
 EVOLUTIONS = ("evolve_gcn", "evolve_gcn0", "evolve_gcn1")
@@ -40,7 +47,8 @@ class PlainResult(NamedTuple):
 
 def plain_weights(model: E2EC) -> Weights:
     """A model's weights by published name."""
-    return {published_name(key): value.clone() for key, value in model.state_dict().items()}
+    state = model.state_dict()
+    return Weights({published_name(key): value.clone() for key, value in state.items()})
 
 
 def find(
@@ -48,9 +56,9 @@ def find(
 ) -> list[PlainResult]:
     """The instances of images [B, 3, H, W] RGB, 0..255."""
     feature = detect(w, images)
-    heat = _head(w, "dla.ct_hm", feature).sigmoid()
-    offsets = _head(w, "dla.wh", feature)
-    transformed = _head(w, "train_decoder.refine.trans_feature", feature)
+    heat = head(w, "dla.ct_hm", feature).sigmoid()
+    offsets = head(w, "dla.wh", feature)
+    transformed = head(w, "train_decoder.refine.trans_feature", feature)
     found = []
     for b in range(len(images)):
         centres, scores, class_ids = _peaks(heat[b], slots)
@@ -76,7 +84,7 @@ def detect(w: Weights, images: Tensor) -> Tensor:
 
 def _norm(w: Weights, name: str, x: Tensor) -> Tensor:
     parts = (w[f"{name}.{p}"] for p in ("running_mean", "running_var", "weight", "bias"))
-    return F.batch_norm(x, *parts, eps=1e-5)
+    return F.batch_norm(x, *parts, training=w.training, momentum=0.1, eps=1e-5)
 
 
 def _conv_norm(w: Weights, conv: str, norm: str, x: Tensor, stride: int = 1) -> Tensor:
@@ -122,7 +130,11 @@ def _deformable(w: Weights, name: str, x: Tensor) -> Tensor:
     weight, bias = w[f"{name}.weight"], w[f"{name}.bias"]
     if _compiled is not None:
         return _compiled(x, offset, weight, bias, padding=1, mask=mask)
-    out = [_product(*one, weight, bias) for one in zip(x, offset, mask, strict=True)]
+    # As the compiled one, with columns of one image at a time, made anew for the gradient.
+    out = [
+        checkpoint(_product, *one, weight, bias, use_reentrant=False)
+        for one in zip(x, offset, mask, strict=True)
+    ]
     return torch.stack(out)
 
 
@@ -153,7 +165,8 @@ def _aggregate(w: Weights, name: str, maps: list[Tensor], factors: list[int]) ->
     return maps
 
 
-def _head(w: Weights, name: str, x: Tensor) -> Tensor:
+def head(w: Weights, name: str, x: Tensor) -> Tensor:
+    """A head's output on the whole map."""
     x = F.relu(F.conv2d(x, w[f"{name}.0.weight"], w[f"{name}.0.bias"], padding=1))
     return F.conv2d(x, w[f"{name}.2.weight"], w[f"{name}.2.bias"])
 
@@ -172,7 +185,7 @@ def _peaks(heat: Tensor, slots: int) -> tuple[Tensor, Tensor, Tensor]:
     return centres, best, index // scores.shape[1]
 
 
-def _read(feature: Tensor, points: Tensor) -> Tensor:
+def read_vertices(feature: Tensor, points: Tensor) -> Tensor:
     """[n, C, P] of a map [C, h, w] at points [n, P, 2] in cells."""
     size = torch.tensor([feature.shape[2], feature.shape[1]], device=feature.device)
     grid = points / (size / 2) - 1
@@ -185,7 +198,7 @@ def _circular(w: Weights, name: str, x: Tensor, dilation: int) -> Tensor:
     return _norm(w, f"{name}.norm", F.relu(x))
 
 
-def _snake(w: Weights, name: str, x: Tensor) -> Tensor:
+def snake(w: Weights, name: str, x: Tensor) -> Tensor:
     """Vertices [n, 66, N] to offsets [n, N, 2]."""
     states = [_circular(w, f"{name}.head", x, 1)]
     for i, dilation in enumerate(DILATIONS):
@@ -214,7 +227,7 @@ def _grow(
     initial = _clip(
         centres[:, None] + 10 * offsets[:, y, x].T.unflatten(1, (-1, 2)), width, height
     )
-    vectors = _read(transformed, torch.cat([centres[:, None], initial], 1)).flatten(1)
+    vectors = read_vertices(transformed, torch.cat([centres[:, None], initial], 1)).flatten(1)
     refine = "train_decoder.refine"
     moved = F.linear(vectors, w[f"{refine}.trans_poly.weight"])
     moved = F.linear(moved, w[f"{refine}.trans_fuse.weight"], w[f"{refine}.trans_fuse.bias"])
@@ -224,6 +237,6 @@ def _grow(
         if f"gcn.{name}.fusion.weight" in w:
             px = contours[-1]
             canonical = px - px.min(dim=1, keepdim=True)[0]
-            vertices = torch.cat([_read(feature, px / 4), canonical.transpose(1, 2)], 1)
-            contours.append(px + _snake(w, f"gcn.{name}", vertices))
+            vertices = torch.cat([read_vertices(feature, px / 4), canonical.transpose(1, 2)], 1)
+            contours.append(px + snake(w, f"gcn.{name}", vertices))
     return contours

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -291,3 +294,28 @@ def test_the_l1_norm_of_the_paper_is_a_setting(model: E2EC, data: CocoDataset) -
     gain = plain["evolution2"] - smooth["evolution2"]
     assert 0.0 < gain <= 0.5
     assert plain["initial"] == smooth["initial"]
+
+
+def test_a_step_equals_the_plain_rendering_of_the_published_one(
+    data: CocoDataset, load_benchmark: Callable[[str], ModuleType]
+) -> None:
+    """Loss and gradients; the plain one is what benchmarks compare with."""
+    plain = load_benchmark("plain_training")
+    torch.manual_seed(0)
+    settings = ModelConfig(preset="e2ec_dla34", class_names=CONFIG.class_names)
+    batch = Samples(
+        *(t.double() if t.is_floating_point() else t for t in _batch(data, model=settings))
+    )
+    ours = build_model(settings).double().train()
+    theirs = copy.deepcopy(ours)
+    config = LossConfig(dynamic_matching_from=0)
+    loss = batch_losses(ours, batch, config, epoch=0, train_detector=True)["total"]
+    expected = plain.plain_loss(plain.trained_weights(theirs), batch)
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
+    loss.backward()
+    expected.backward()
+    gradients = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(
+            parameter.grad, gradients[name].grad, rtol=1e-5, atol=1e-9, msg=name
+        )

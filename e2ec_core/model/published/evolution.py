@@ -179,6 +179,5 @@ class ContourEvolution(nn.Module):
         canonical = contour - contour.amin(dim=2, keepdim=True)
         x = torch.cat([sampled.to(contour.dtype), canonical.transpose(2, 3)], dim=2).flatten(0, 1)
         valid = None if seeds.valid is None else seeds.valid.flatten()
-        # Training keeps all of it in float32.
-        offsets = in_float32(self.net, x, valid) if self.training else self.net(x)
+        offsets = self.net(x, valid)
         return contour + offsets.unflatten(0, contour.shape[:2]).transpose(2, 3)
