@@ -8,7 +8,7 @@ CONFIG ?= config/training/lite_coco.yaml
 PYTEST ?= python -m pytest -n auto --maxprocesses=4 --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow bench lint format train clean
+.PHONY: help env demo test test-slow bench lint format reference train clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -37,6 +37,9 @@ lint: env  ## Check style and types
 format: env  ## Format the code
 	@$(RUN) ruff check --fix .
 	@$(RUN) ruff format .
+
+reference: env  ## Write docs/reference.md, parameters and messages, from the code
+	@$(RUN) python tools/write_reference.py
 
 train: env  ## Train the lite model; CONFIG=file (tools/with_ros e2ec lists all commands)
 	@$(RUN) e2ec train --config "$(CONFIG)"

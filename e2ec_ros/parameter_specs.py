@@ -14,7 +14,7 @@ Change = Literal["live", "inactive", "unconfigured", "start"]
 Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
 V = TypeVar("V", bool, int, float, str, tuple[float, ...], tuple[str, ...])
 
-# What a change needs, in the words of the refusal and of the README's table.
+# What a change needs, in the words of the refusal and of the page of parameters.
 CHANGE_HELP: dict[Change, str] = {
     "live": "any time",
     "inactive": "deactivate the node first",
@@ -160,18 +160,3 @@ def shared(kind: type, name: str) -> Any:
 def specs(kind: type) -> dict[str, ParameterSpec]:
     """The parameters of a parameter dataclass by its field names, in order."""
     return {item.name: item.metadata["spec"] for item in fields(kind)}
-
-
-def table(kind: type) -> str:
-    """A Markdown table of the parameters of `kind`, for the README."""
-    lines = ["| parameter | default | accepted | may change | meaning |", "|---|---|---|---|---|"]
-    for spec in specs(kind).values():
-        default = f"`{spec.default!r}`" if spec.default not in ("", ()) else "(empty)"
-        if isinstance(spec.default, tuple) and len(spec.default) > 4:
-            default = f"{len(spec.default)} times `{spec.default[0]!r}`"
-        change = CHANGE_HELP[spec.change] if spec.change == "live" else f"{spec.change} only"
-        lines.append(
-            f"| `{spec.name}` | {default} | {spec.range_text or 'any'} | {change} "
-            f"| {spec.description} |"
-        )
-    return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""Every ROS parameter of the nodes: declared here and nowhere else. Run it for the tables.
+"""Every ROS parameter of the nodes: declared here and nowhere else.
 
-Those of the distance node are in `distance_parameters`.
+Those of the distance node are in `distance_parameters`; `make reference` writes the tables.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from e2ec_core.predictor_settings import PredictorSettings
 from e2ec_core.settings import settings_of
 from e2ec_core.shipped_weights import Backend
 from e2ec_core.value_range import HELP, parse_range
-from e2ec_ros.parameter_specs import Value, parameter, shared, table
+from e2ec_ros.parameter_specs import Value, parameter, shared
 
 RANGE_HELP = f"{HELP} 16UC1 is read unless `full`."
 
@@ -326,14 +326,3 @@ class CameraParameters:
         change="start",
         reason="the subscription is made once",
     )
-
-
-if __name__ == "__main__":
-    from e2ec_ros.distance_parameters import DistanceParameters
-
-    print("Segmentation node `e2ec`:\n")
-    print(table(NodeParameters))
-    print("\nCamera node `camera`:\n")
-    print(table(CameraParameters))
-    print("\nDistance node `distance`:\n")
-    print(table(DistanceParameters))

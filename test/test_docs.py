@@ -1,0 +1,131 @@
+"""The README and the pages say what the code says."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from e2ec_ros.distance_parameters import DistanceParameters
+from e2ec_ros.parameter_specs import specs
+from e2ec_ros.parameters import CameraParameters, NodeParameters
+
+REPO = Path(__file__).resolve().parent.parent
+PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+KINDS = (NodeParameters, CameraParameters, DistanceParameters)
+WRITTEN_BY_READERS = {"runs", "data", "instances", "install", "build", "photographs"}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def shell_of(page: Path) -> str:
+    """Returns the shell commands of a page: its blocks, and what stands in backquotes."""
+    text = page.read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", prose)])
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Returns the anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_the_reference_is_fresh(load_script: Callable[[str], ModuleType]) -> None:
+    writer = load_script("tools/write_reference.py")
+    page, readme = REPO / "docs/reference.md", (REPO / "README.md").read_text()
+    assert page.read_text() == writer.reference(), "run `make reference`"
+    assert readme == writer.with_first_parameters(readme), "run `make reference`"
+
+
+def test_the_reference_has_every_parameter_and_every_field(
+    load_script: Callable[[str], ModuleType],
+) -> None:
+    page = load_script("tools/write_reference.py").reference()
+    for kind in KINDS:
+        for spec in specs(kind).values():
+            assert re.search(
+                rf"^\| `{re.escape(spec.name)}` .*{re.escape(spec.description)}", page, re.M
+            )
+    for field in ("float32[] contour", "geometry_msgs/Point low", "bool success"):
+        assert f"\n{field}" in page
+
+
+def test_the_reference_is_written_without_ros_and_torch() -> None:
+    code = (
+        "import sys; sys.modules['rclpy'] = None; sys.modules['torch'] = None; "
+        "import runpy; page = runpy.run_path(sys.argv[1])['reference'](); print(len(page))"
+    )
+    script = REPO / "tools/write_reference.py"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(script)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 10_000
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith("http"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors_of(target), link
+
+
+@each_page
+def test_files_and_commands_that_are_named_exist(page: Path) -> None:
+    text = page.read_text()
+    paths = re.findall(
+        r"(?<![\w/-])(?:weights|config|docs|training|benchmarks|launch|test|tools|locks)/[\w/.-]*\w",
+        text,
+    )
+    assert not [p for p in paths if not (REPO / p).exists() and "e2ec_kins" not in p]
+    makefile = (REPO / "Makefile").read_text()
+    for target in re.findall(r"(?:^|[`;] *)make (\w[\w-]*)", shell_of(page), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for module in re.findall(r"python3? -m (e2ec\w+(?:\.\w+)*)", text):
+        path = REPO / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+@each_page
+def test_launch_arguments_exist(page: Path) -> None:
+    cameras = {"front", "left", "rear"}  # of three_cameras.launch.py
+    known = cameras
+    for name in ("e2ec", "rviz"):
+        tree = ast.parse((REPO / f"launch/{name}.launch.py").read_text())
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in (
+                "argument",
+                "DeclareLaunchArgument",
+            ):
+                first = call.args[0]
+                known = known | ({first.value} if isinstance(first, ast.Constant) else set())
+    parameters = {spec.name for kind in KINDS for spec in specs(kind).values()}
+    for line in shell_of(page).splitlines():
+        given = set(re.findall(r"(?<!-p )(?<!-r )(?<!\S)([\w.]+):=", line))
+        if "--ros-args" in line:
+            assert set(re.findall(r"-p ([\w.]+):=", line)) <= parameters, line
+        elif line.startswith("ros2 launch") or given:
+            assert given <= known, line
+
+
+@each_page
+def test_parameters_exist(page: Path) -> None:
+    text = shell_of(page)
+    names = {spec.name for spec in specs(NodeParameters).values()}
+    everywhere = {spec.name for kind in KINDS for spec in specs(kind).values()}
+    for name in re.findall(r"ros2 param (?:set|get|describe) /\S*e2ec ([a-z][\w.]*)", text):
+        assert name in names, name
+    for name in re.findall(r"-p ([\w.]+):=", text):
+        assert name in everywhere | {"use_sim_time"}, name
