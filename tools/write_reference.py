@@ -41,9 +41,9 @@ HEAD = """\
 Written by `make reference` from the code. Change it there.
 
 A running node says the same: `ros2 param describe /e2ec NAME`. *May change* says when
-`ros2 param set` is accepted: at any time; while the node is `inactive` or `unconfigured` (lifecycle
-states); or at the start only. Wrong values, names that do not exist and files that reach no node
-are refused or named.
+`ros2 param set` is accepted: at any time; in the lifecycle state `inactive` or `unconfigured`
+only; at the start only. A wrong value is refused with the reason. A name that does not exist and
+a file that reaches no node get a warning.
 
 A parameter file:
 
