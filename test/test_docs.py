@@ -19,7 +19,16 @@ from e2ec_ros.parameters import CameraParameters, NodeParameters
 REPO = Path(__file__).resolve().parent.parent
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
 KINDS = (NodeParameters, CameraParameters, DistanceParameters)
-WRITTEN_BY_READERS = {"runs", "data", "instances", "install", "build", "photographs"}
+OTHERS = {
+    "_ARRAY_API not found",
+    "numpy.core.multiarray failed to import",
+    "has no attribute",
+    "No module named 'e2ec_ros.msg'",
+    "No module named 'torch'",
+    "configure failed: …",
+    "parameter score_threshold is 1.5; give 0 to 1",
+}
+"""Of other programs, or put together from parts."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -129,3 +138,22 @@ def test_parameters_exist(page: Path) -> None:
         assert name in names, name
     for name in re.findall(r"-p ([\w.]+):=", text):
         assert name in everywhere | {"use_sim_time"}, name
+
+
+def test_messages_of_the_troubleshooting_page_are_the_programs() -> None:
+    folders = ("e2ec_ros", "e2ec_core", "launch")
+    sources = [path.read_text() for name in folders for path in (REPO / name).rglob("*.py")]
+    # Neighbouring pieces of text are one, as Python has them.
+    code = " ".join(re.sub(r'"\s*\n?\s*f?"', "", source) for source in sources)
+    page = (REPO / "docs/troubleshooting.md").read_text()
+    messages = [
+        message
+        for first in re.findall(r"^\| (.+?) \| ", page, re.MULTILINE)
+        for message in re.findall(r"`([^`]+)`", first)
+        if len(message.split()) > 2 and message not in OTHERS and "ros2 " not in message
+    ]
+    assert len(messages) > 20
+    for message in messages:
+        pieces = re.split(r"[…:;,]|'[^']*'|\(.*?\)|\S*/\S*|\S*\d\S*", message)
+        long = [piece.strip() for piece in pieces if len(piece.strip()) >= 12]
+        assert any(piece in code for piece in long), (message, long)
