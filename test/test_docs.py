@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from e2ec_core.commands.__main__ import main as e2ec
 from e2ec_ros.distance_parameters import DistanceParameters
 from e2ec_ros.parameter_specs import specs
 from e2ec_ros.parameters import CameraParameters, NodeParameters
@@ -157,3 +158,42 @@ def test_messages_of_the_troubleshooting_page_are_the_programs() -> None:
         pieces = re.split(r"[…:;,]|'[^']*'|\(.*?\)|\S*/\S*|\S*\d\S*", message)
         long = [piece.strip() for piece in pieces if len(piece.strip()) >= 12]
         assert any(piece in code for piece in long), (message, long)
+
+
+@each_page
+def test_options_of_e2ec_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in shell_of(page).splitlines():
+        words = line.partition("#")[0].split()
+        if "e2ec" not in words[:2] or len(words) < 2 or words[-1] == "e2ec":
+            continue
+        command = words[words.index("e2ec") + 1]
+        options = {re.sub(r"[\[\]=].*", "", word) for word in words if word.startswith("--")}
+        if command.startswith(("-", "…")):
+            continue
+        with pytest.raises(SystemExit) as end:
+            e2ec([command, "--help"])
+        known = capsys.readouterr().out.replace("_", "-")
+        assert end.value.code == 0, line
+        assert all(
+            re.search(rf"{re.escape(option.replace('_', '-'))}\b", known) for option in options
+        ), line
+
+
+def test_programs_without_ros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = pytest.importorskip("cv2")
+    monkeypatch.chdir(tmp_path)
+    pixels = pytest.importorskip("skimage.data").astronaut()
+    cv2.imwrite("street.jpg", pixels[..., ::-1])
+    (program,) = re.findall(r"^```python\n(.*?)^```", PAGES[0].read_text(), re.DOTALL | re.M)
+    names: dict[str, object] = {}
+    exec(program, names)
+    assert names["labels"].any()  # type: ignore[attr-defined]
+    assert names["predictor"](names["image"]).contours.amodal_vertices is not None  # type: ignore[operator]
+
+    page = (REPO / "docs/recordings.md").read_text()
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.M)
+    assert e2ec(["predict", "street.jpg", "--write", "jsonl"]) == 0
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert re.match(r"street.jpg 0 \[\('person', 0\.\d+\)", done.stdout)
