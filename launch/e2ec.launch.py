@@ -66,8 +66,8 @@ ARGUMENTS = [
         "input",
         "Played on the image topic in place of a camera: an image, a folder, a video, a rosbag2, "
         "a webcam (/dev/video0), a stream (rtsp://...), or the built-in `synthetic` or "
-        "`photographs`. For several cameras one for all, or one for each: front.mp4,left.mp4. "
-        "Empty: a camera publishes.",
+        "`photographs`. For several cameras one for all, or one for each: front.mp4,left.mp4; none "
+        "for a real one. Empty: a camera publishes.",
     ),
     argument(
         "loop",
@@ -166,7 +166,7 @@ def start(context: LaunchContext) -> list[Action]:
     actions: list[Action] = [segmentation_node(values)]
     if values["input"]:
         inputs = inputs_of(cameras, values["input"])
-        players = [camera_node(values, *pair) for pair in inputs.items() if pair[1]]
+        players = [camera_node(values, *pair) for pair in inputs.items() if pair[1] != "none"]
         actions += players
         if values["end_with_input"] == "true":
             actions = [*end_with(players), *actions]  # before the processes, to miss no event
@@ -210,7 +210,7 @@ def inputs_of(cameras: list[str], text: str) -> dict[str, str]:
     if cameras and len(inputs) != len(cameras):
         raise ValueError(
             f"input is {text!r}, which is for {len(inputs)} cameras, and cameras are "
-            f"{', '.join(cameras)}; give one for each, empty for a real one, or one for all"
+            f"{', '.join(cameras)}; give one for each, none for a real one, or one for all"
         )
     return dict(zip(cameras or [""], inputs, strict=True))
 

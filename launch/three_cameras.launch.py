@@ -4,7 +4,7 @@ ros2 launch e2ec_ros three_cameras.launch.py
 ros2 launch e2ec_ros three_cameras.launch.py front:=front.mp4 left:=left.mp4 rear:=rear.mp4
 
 Images are on front/image, left/image and rear/image, results on front/e2ec/contours and so on. A
-camera with a driver of its own is given as an empty text (rear:='') and publishes rear/image.
+camera with a driver of its own is given as rear:=none and publishes rear/image.
 The arguments of e2ec.launch.py (params, device, lock_step ...) can be given too.
 """
 
@@ -27,7 +27,7 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             camera,
             default_value="synthetic",
-            description=f"What is played as the camera {camera}; empty for a real one.",
+            description=f"What is played as the camera {camera}; none for a real one.",
         )
         for camera in CAMERAS
     ]

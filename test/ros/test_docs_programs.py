@@ -181,6 +181,7 @@ def test_a_bag_is_read_without_ros(tmp_path: Path, start: Start) -> None:
     program.says(r"/e2ec/contours 5 \[64(, 64)*\]")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drive")
 def test_the_cpp_program(bench: Bench, tmp_path: Path) -> None:
     try:

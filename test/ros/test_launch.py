@@ -389,6 +389,15 @@ def test_three_cameras_share_one_node(launch_e2ec: Callable[..., Launched]) -> N
     assert launched.node.get_node_names().count("e2ec") == 1
 
 
+def test_none_is_played_for_a_real_camera(launch_e2ec: Callable[..., Launched]) -> None:
+    launched = launch_e2ec("three_cameras.launch.py", rear="none", device="cpu")
+    heard = {c: launched.listen(f"/{c}/e2ec/contours") for c in ("front", "left")}
+    assert launched.wait_for(lambda: all(heard.values())), launched.log.read_text()
+    assert launched.node.count_publishers("/rear/e2ec/contours") == 1
+    assert launched.node.count_publishers("/rear/image") == 0
+    assert launched.log.read_text().count("process started") == 3
+
+
 def test_each_of_three_cameras_gets_every_image_in_lock_step(
     launch_e2ec: Callable[..., Launched],
 ) -> None:
