@@ -66,8 +66,8 @@ ARGUMENTS = [
         "input",
         "Played on the image topic in place of a camera: an image, a folder, a video, a rosbag2, "
         "a webcam (/dev/video0), a stream (rtsp://...), or the built-in `synthetic` or "
-        "`photographs`. For several cameras one for all, or one for each: front.mp4,left.mp4; none "
-        "for a real one. Empty: a camera publishes.",
+        "`photographs`. For several cameras one for all, or one for each: front.mp4,left.mp4; "
+        "none for a real one. Empty: a camera publishes.",
     ),
     argument(
         "loop",
