@@ -128,8 +128,9 @@ def compare(
             )
             placed, placement = other.prepare(image, settings)
             expected, found = (
-                each.collect(each.infer(placed, settings), placement, settings, settings.stage)[0]
+                each.collect(output, placement, settings, settings.stage)[0]
                 for each in (eager, other)
+                for output in each.infer(placed[None], settings)
             )
             pairs.append((expected, found))
     return pairs

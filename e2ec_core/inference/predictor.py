@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +41,10 @@ LEAST_SCORE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Seconds spent on one image; inference ends when its results are on the host."""
+    """Seconds spent on one image; inference ends when its results are on the host.
+
+    The inference of an image in a batch is that of the whole batch.
+    """
 
     preprocess: float
     inference: float
@@ -218,21 +221,55 @@ class Predictor(ABC):
             ValueError: the array is not such an image.
             NonFiniteError: the network's output holds NaN or inf.
         """
+        (found,) = self.batch([image_rgb])
+        if isinstance(found, NonFiniteError):
+            raise found
+        return found
+
+    def batch(
+        self, images_rgb: Sequence[NDArray[np.uint8]]
+    ) -> list[Prediction | NonFiniteError]:
+        """Finds the instances of images of one size, which go through the network together.
+
+        Args:
+            images_rgb: uint8 [H, W, 3] each, RGB.
+
+        Returns:
+            for each image what the call for it alone gives, up to rounding; where the network's
+            output for it holds NaN or inf, the error.
+
+        Raises:
+            ValueError: an array is not such an image, or they differ in size.
+        """
         settings = self.settings
-        start = time.perf_counter()
-        placed, placement = self.prepare(image_rgb, settings)
-        prepared = time.perf_counter()
-        output = self.infer(placed, settings)
-        inferred = time.perf_counter()
-        contours, _ = self.collect(output, placement, settings, settings.stage)
-        return Prediction(
-            contours=contours,
-            timing=Timing(
-                preprocess=prepared - start,
-                inference=inferred - prepared,
-                postprocess=time.perf_counter() - inferred,
-            ),
-        )
+        times = [time.perf_counter()]
+        placed = []
+        for image in images_rgb:
+            pixels, placement = self.prepare(image, settings)
+            placed.append(pixels)
+            times.append(time.perf_counter())
+        sizes = sorted({image.shape[:2] for image in images_rgb})
+        if len(sizes) != 1:
+            raise ValueError(f"the images of a batch have sizes {sizes}; give images of one size")
+        outputs = self.infer(np.stack(placed) if len(placed) > 1 else placed[0][None], settings)
+        before = time.perf_counter()
+        inference = before - times[-1]
+        found: list[Prediction | NonFiniteError] = []
+        for index, output in enumerate(outputs):
+            try:
+                contours, _ = self.collect(output, placement, settings, settings.stage)
+            except NonFiniteError as error:
+                found.append(error)
+                continue
+            now = time.perf_counter()
+            timing = Timing(
+                preprocess=times[index + 1] - times[index],
+                inference=inference,
+                postprocess=now - before,
+            )
+            before = now
+            found.append(Prediction(contours=contours, timing=timing))
+        return found
 
     @property
     @abstractmethod
@@ -240,11 +277,13 @@ class Predictor(ABC):
         """Where the network runs, for people."""
 
     @abstractmethod
-    def infer(self, placed: NDArray[np.uint8], settings: PredictorSettings) -> NetworkOutput:
-        """Runs the network.
+    def infer(
+        self, placed: NDArray[np.uint8], settings: PredictorSettings
+    ) -> list[NetworkOutput]:
+        """Runs the network, for each image of a batch.
 
         Args:
-            placed: uint8 [H', W', 3] RGB, sides multiples of 32.
+            placed: uint8 [B, H', W', 3] RGB, sides multiples of 32.
             settings: number of instances, classes, stage and, where it saves time, threshold.
         """
 

@@ -94,43 +94,46 @@ class TorchPredictor(Predictor):
             return str(self.device)
         return f"{self.device} {torch.cuda.get_device_name(self.device)}"
 
-    def infer(self, placed: NDArray[np.uint8], settings: PredictorSettings) -> NetworkOutput:
-        """Runs the network on an image uint8 [H', W', 3] RGB, sides multiples of 32.
+    def infer(
+        self, placed: NDArray[np.uint8], settings: PredictorSettings
+    ) -> list[NetworkOutput]:
+        """Runs the network on images uint8 [B, H', W', 3] RGB, sides multiples of 32.
 
-        Contours grow in about as many slots as the image before had objects. Where these are too
-        few, all of them are computed: the result does not depend on the image before.
+        Contours grow in about as many slots as the images before had objects. Where these are too
+        few, all of them are computed: the result does not depend on the images before.
         """
-        image, most = self.upload(placed), settings.max_instances
+        images, most = self.upload(placed), settings.max_instances
         mask = self.class_mask(settings)
         slots = most if self.model.component_head is not None else min(self._slots, most)
         while True:
             with torch.inference_mode(), self._arithmetic():
-                packed = self.network(image, mask, slots, settings.stage, settings.amodal)
-            output, found = packed.unpack()
-            detected = int((found >= max(settings.score_threshold, LEAST_SCORE)).sum())
+                packed = self.network(images, mask, slots, settings.stage, settings.amodal)
+            outputs, found = packed.unpack()
+            least = max(settings.score_threshold, LEAST_SCORE)
+            detected = int((found >= least).sum(axis=1).max())
             self._slots = next((n for n in SLOTS if n > detected), most)
             if detected < slots or slots == most:
-                return output
+                return outputs
             slots = most
 
     def network(
         self,
-        image: torch.Tensor,
+        images: torch.Tensor,
         mask: torch.Tensor | None,
         slots: int,
         stage: Stage,
         amodal: bool,
     ) -> Packed:
-        """From an image on the device to the packed result, without waiting for the device.
+        """From images on the device to the packed result, without waiting for the device.
 
         Args:
-            image: uint8 [H', W', 3] RGB, sides multiples of 32.
+            images: uint8 [B, H', W', 3] RGB, sides multiples of 32.
             mask: bool [C], the classes to look for; None for all.
-            slots: number of contours.
+            slots: number of contours of each image.
             stage: last stage.
             amodal: whether to find amodal contours.
         """
-        features = self.model.detect(image.permute(2, 0, 1)[None].float())
+        features = self.model.detect(images.permute(0, 3, 1, 2).float())
         looked_at = features if mask is None else mask_classes(features, mask)
         found = self.model.propose(looked_at, slots)
         seeds = self.model.encode_regions(features, found.seeds)
@@ -163,9 +166,9 @@ class TorchPredictor(Predictor):
         """
         settings = dataclasses.replace(self.settings, stage="final")
         placed, placement = self.prepare(image_rgb, settings)
-        image = self.upload(placed)
+        images = self.upload(placed[None])
         with torch.inference_mode(), self._arithmetic():
-            features = self.model.detect(image.permute(2, 0, 1)[None].float())
+            features = self.model.detect(images.permute(0, 3, 1, 2).float())
             mask = self.class_mask(settings)
             looked_at = features if mask is None else mask_classes(features, mask)
             found = self.model.propose(looked_at, settings.max_instances)
@@ -175,7 +178,7 @@ class TorchPredictor(Predictor):
             given = self._grow_in_boxes(features, placement, boxes_xyxy, settings)
         result = {}
         for index, (name, contours) in enumerate(zip(self.stage_names, grown, strict=True)):
-            output, _ = pack(features, found, scores, contours).unpack()
+            (output,), _ = pack(features, found, scores, contours).unpack()
             stage = STAGES[min(index, 2)]
             result[name] = StageResult(
                 *self.collect(output, placement, settings, stage), given[index]
@@ -221,11 +224,11 @@ class TorchPredictor(Predictor):
         return grown
 
     def upload(self, placed: NDArray[np.uint8]) -> torch.Tensor:
-        """The image on the device, uint8 [H', W', 3]."""
-        image = torch.from_numpy(placed)
+        """The images on the device, uint8 [B, H', W', 3]."""
+        images = torch.from_numpy(placed)
         if self.device.type == "cuda":
-            image = image.pin_memory()  # else the copy waits
-        return image.to(self.device, non_blocking=True)
+            images = images.pin_memory()  # else the copy waits
+        return images.to(self.device, non_blocking=True)
 
     def _arithmetic(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":

@@ -137,10 +137,10 @@ def test_one_copy_brings_the_result_back(variant: str, device: torch.device) -> 
     try:
         with torch.inference_mode():
             mask = predictor.class_mask(predictor.settings)
-            packed = predictor.network(predictor.upload(placed), mask, 16, "final", False)
+            packed = predictor.network(predictor.upload(placed[None]), mask, 16, "final", False)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    output, _ = packed.unpack()
+    (output,), _ = packed.unpack()
     assert np.isfinite(output.vertices).all()
 
 

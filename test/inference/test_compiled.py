@@ -42,10 +42,10 @@ def test_from_the_image_to_the_packed_result_is_one_graph(
     settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
     mask = eager.class_mask(settings)
     torch._dynamo.reset()
-    image = torch.zeros(64, 96, 3, dtype=torch.uint8)
+    images = torch.zeros(2, 64, 96, 3, dtype=torch.uint8)
     with torch.inference_mode():
         found = torch._dynamo.explain(eager.network)(
-            image, mask, SLOTS[0], settings.stage, settings.amodal
+            images, mask, SLOTS[0], settings.stage, settings.amodal
         )
     assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
 

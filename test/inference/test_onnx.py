@@ -101,7 +101,7 @@ def test_unsure_contours_lie_as_near_to_float64_as_those_of_pytorch(
         features = model.detect(images)
         seeds = model.propose(features, settings.max_instances).seeds
         exact = model.grow(features, seeds, clip=model.clip)[-1][0].numpy()
-    expected, found = (p.infer(placed, settings) for p in (eager, predictor))
+    (expected,), (found,) = (p.infer(placed[None], settings) for p in (eager, predictor))
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
     eager_error, error = (np.abs(o.vertices - exact).max(axis=(1, 2)) for o in (expected, found))
     assert (error < np.maximum(eager_error, TOLERANCE)).all()
