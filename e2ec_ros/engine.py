@@ -11,6 +11,7 @@ from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
+from e2ec_ros.batches import Batches
 from e2ec_ros.declare import DeclaredParameters
 from e2ec_ros.diagnostics import PERIOD
 from e2ec_ros.image_input import Frame
@@ -66,6 +67,9 @@ class Engine:
             Stream(node, worker, predictor, tracker, model, parameters, camera)
             for camera, tracker in trackers.items()
         ]
+        pipelines = {stream.mailbox: stream.pipeline for stream in self.streams}
+        batches = Batches(predictor, pipelines, worker.report)
+        worker.batch(lambda: parameters.value.batch_wait, batches.process)
         warn_of_unused_overrides(
             node,
             publishers=[topic for stream in self.streams for topic in stream.outputs.topics],

@@ -125,6 +125,14 @@ class NodeParameters:
         reason="the publishers are made in configure",
         check=check_cameras,
     )
+    batch_wait: float = parameter(
+        "batch_wait",
+        0.0,
+        "Longest time that an image waits for those of other cameras, s, to go through the model "
+        "in one batch with those of its size. For GPUs; 0: no batches.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     image_transport: str = parameter(
         "image_transport",
         "raw",

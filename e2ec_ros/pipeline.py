@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rclpy.clock import Clock
@@ -29,6 +29,25 @@ from e2ec_ros.tracks import add_tracks
 if TYPE_CHECKING:
     from e2ec_core.inference.predictor import Prediction, Predictor
     from e2ec_core.tracking import Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A frame whose pixels are there.
+
+    Attributes:
+        frame: the image's message.
+        parameters: of the node, the same for the whole frame.
+        image_rgb: uint8 [H, W, 3].
+        taken: when the frame was taken, s of `time.monotonic`.
+        converted: when the pixels were there, likewise.
+    """
+
+    frame: Frame
+    parameters: NodeParameters
+    image_rgb: RgbImage
+    taken: float
+    converted: float
 
 
 class Pipeline:
@@ -76,14 +95,26 @@ class Pipeline:
         Raises:
             ValueError: the image cannot be read; one line.
         """
+        begun = self.begin(frame, dropped)
+        self.finish(begun, self._predict(begun.image_rgb, begun.parameters))
+
+    def begin(self, frame: Frame, dropped: int) -> Begun:
+        """Counts a frame and reads its pixels; arguments and errors as in `process`."""
         taken = time.monotonic()
         self._dropped += dropped
         self._statistics.dropped(dropped)
         parameters = self._parameters()
-        header = frame.message.header
-        image_rgb = to_rgb(frame.message, parse_range(parameters.input_range))
-        converted = time.monotonic()
-        prediction = self._predict(image_rgb, parameters)
+        return Begun(
+            frame=frame,
+            parameters=parameters,
+            image_rgb=to_rgb(frame.message, parse_range(parameters.input_range)),
+            taken=taken,
+            converted=time.monotonic(),
+        )
+
+    def finish(self, begun: Begun, prediction: Prediction) -> None:
+        """Publishes everything about a frame; the contours lie inside the image."""
+        frame, parameters, header = begun.frame, begun.parameters, begun.frame.message.header
         if not self._outputs.contours.is_activated:
             self._dropped += 1
             self._statistics.dropped(1)
@@ -92,8 +123,8 @@ class Pipeline:
         if self._tracker is not None:
             contours = add_tracks(contours, self._tracker, header, parameters)
         timing = FrameTiming(
-            queue=taken - frame.received,
-            preprocess=converted - taken + prediction.timing.preprocess,
+            queue=begun.taken - frame.received,
+            preprocess=begun.converted - begun.taken + prediction.timing.preprocess,
             inference=prediction.timing.inference,
             postprocess=prediction.timing.postprocess,
             total=time.monotonic() - frame.received,
@@ -109,7 +140,7 @@ class Pipeline:
         self._outputs.lazy.publish(contours, header, parameters)
         self._outputs.publish_markers(contours, header, info, parameters)
         self._outputs.publish_overlay_info(contours.image_size, header, info)
-        if self._outputs.publish_overlay(image_rgb, contours, header, parameters):
+        if self._outputs.publish_overlay(begun.image_rgb, contours, header, parameters):
             self._statistics.overlay_drawn()
 
     def segment(self, message: Image, score_threshold: float) -> InstanceContourArray:
@@ -144,5 +175,9 @@ class Pipeline:
 
     def _predict(self, image_rgb: RgbImage, parameters: NodeParameters) -> Prediction:
         self._predictor.settings = parameters.predictor_settings()
-        found = self._predictor(image_rgb)
-        return replace(found, contours=clip_to_image(found.contours))
+        return inside_image(self._predictor(image_rgb))
+
+
+def inside_image(prediction: Prediction) -> Prediction:
+    """The prediction with contours that do not leave the image."""
+    return replace(prediction, contours=clip_to_image(prediction.contours))

@@ -37,6 +37,7 @@ class Stream:
         camera: the camera's name of the parameter `cameras`; empty for the only one.
 
     Attributes:
+        mailbox: the image that waits for the inference thread.
         input: the image subscription; None while the node is not active.
         outputs: the publishers.
         pipeline: what happens to an image.
@@ -58,7 +59,7 @@ class Stream:
         self._model = model
         self._parameters = parameters
         self._camera = camera
-        self._mailbox = worker.mailbox()
+        self.mailbox = worker.mailbox()
         self._wanted = False
         self.input: ImageInput | None = None
         self.statistics = FrameStatistics()
@@ -81,7 +82,7 @@ class Stream:
     def activate(self) -> None:
         """Subscribes to the images, with `lazy` when somebody listens, and lets them through."""
         self._wanted = False
-        self._mailbox.open(self.pipeline.process, self._on_error)
+        self.mailbox.open(self.pipeline.process, self._on_error)
         self.input = ImageInput(
             self._node,
             self._camera,
@@ -97,7 +98,7 @@ class Stream:
         if self.input is not None:
             self.input.destroy()
             self.input = None
-        self._mailbox.close()
+        self.mailbox.close()
 
     def destroy(self) -> None:
         """Takes the publishers off the node."""
@@ -111,13 +112,13 @@ class Stream:
             self._model,
             name=f"{self._node.get_name()}: segmentation{of_camera}",
             active=self.input is not None,
-            work=self._worker.work_for(self._mailbox),
+            work=self._worker.work_for(self.mailbox),
             wanted=self._wanted,
         )
 
     def _offer(self, frame: Frame) -> None:
         self.statistics.received()
-        self._mailbox.offer(frame)
+        self.mailbox.offer(frame)
 
     def _is_wanted(self) -> bool:
         wanted = not self._parameters.value.lazy or self.outputs.heard
@@ -127,7 +128,7 @@ class Stream:
         return wanted
 
     def _is_busy(self) -> bool:
-        return self._worker.work_for(self._mailbox) is not None
+        return self._worker.work_for(self.mailbox) is not None
 
     def _on_error(self, error: Exception) -> None:
         """Counts and reports a frame that failed.

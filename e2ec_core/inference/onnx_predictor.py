@@ -80,18 +80,14 @@ class OnnxPredictor(Predictor):
         placement = fit_inside((image_rgb.shape[0], image_rgb.shape[1]), (height, width))
         return place_image(image_rgb, placement), placement
 
-    def infer(
-        self, placed: NDArray[np.uint8], settings: PredictorSettings
-    ) -> list[NetworkOutput]:
+    def infer(self, placed: NDArray[np.uint8], settings: PredictorSettings) -> list[NetworkOutput]:
         """Runs the network on images uint8 [B, H', W', 3] RGB, sides multiples of 32.
 
         One after the other: the files take one image.
         """
         return [self._infer_one(image, settings) for image in placed]
 
-    def _infer_one(
-        self, placed: NDArray[np.uint8], settings: PredictorSettings
-    ) -> NetworkOutput:
+    def _infer_one(self, placed: NDArray[np.uint8], settings: PredictorSettings) -> NetworkOutput:
         given = inputs_for(self.info.config, placed, settings, self._inputs)
         values = dict(zip(self._outputs, self.session.run(None, given), strict=True))
         scores, class_ids, finite = (values[name] for name in DETECTIONS)

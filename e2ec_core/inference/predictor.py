@@ -226,9 +226,7 @@ class Predictor(ABC):
             raise found
         return found
 
-    def batch(
-        self, images_rgb: Sequence[NDArray[np.uint8]]
-    ) -> list[Prediction | NonFiniteError]:
+    def batch(self, images_rgb: Sequence[NDArray[np.uint8]]) -> list[Prediction | NonFiniteError]:
         """Finds the instances of images of one size, which go through the network together.
 
         Args:
@@ -277,9 +275,7 @@ class Predictor(ABC):
         """Where the network runs, for people."""
 
     @abstractmethod
-    def infer(
-        self, placed: NDArray[np.uint8], settings: PredictorSettings
-    ) -> list[NetworkOutput]:
+    def infer(self, placed: NDArray[np.uint8], settings: PredictorSettings) -> list[NetworkOutput]:
         """Runs the network, for each image of a batch.
 
         Args:

@@ -94,9 +94,7 @@ class TorchPredictor(Predictor):
             return str(self.device)
         return f"{self.device} {torch.cuda.get_device_name(self.device)}"
 
-    def infer(
-        self, placed: NDArray[np.uint8], settings: PredictorSettings
-    ) -> list[NetworkOutput]:
+    def infer(self, placed: NDArray[np.uint8], settings: PredictorSettings) -> list[NetworkOutput]:
         """Runs the network on images uint8 [B, H', W', 3] RGB, sides multiples of 32.
 
         Contours grow in about as many slots as the images before had objects. Where these are too

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 
 import pytest
 
-from e2ec_ros.worker import InferenceWorker, Mailbox
+from e2ec_ros.worker import LONGEST_PAUSE, InferenceWorker, Mailbox, Taken
 
 Make = Callable[..., tuple[InferenceWorker[int], Mailbox[int]]]
 
@@ -293,3 +293,135 @@ def test_a_camera_waits_for_the_frame_of_another_only_with_one_of_its_own(make: 
     assert worker.work_for(quiet) is not None
     gate.set()
     wait_for(lambda: worker.work_for(quiet) is None)
+
+
+class Cameras:
+    """Mailboxes whose frames are taken together, and what was taken in which order."""
+
+    def __init__(self, worker: InferenceWorker[int], first: Mailbox[int], wait: float) -> None:
+        self.wait = wait
+        self.worker = worker
+        self.boxes = [first, worker.mailbox(), worker.mailbox()]
+        self.taken: list[list[tuple[int, int, int]]] = []  # camera, frame, dropped
+        self.gate, self.started = threading.Event(), threading.Event()
+        self.gate.set()
+        for camera, mailbox in enumerate(self.boxes):
+            mailbox.open(lambda f, d, c=camera: self.take([(c, f, d)]), print)  # type: ignore[misc]
+        worker.batch(lambda: self.wait, self.take_batch)
+
+    def take_batch(self, frames: Sequence[Taken[int]]) -> None:
+        self.take([(self.boxes.index(t.mailbox), t.frame, t.dropped) for t in frames])
+
+    def take(self, frames: list[tuple[int, int, int]]) -> None:
+        self.taken.append(frames)
+        self.started.set()
+        self.gate.wait(5.0)
+
+    def let_all_be_heard(self) -> None:
+        """One frame of each, from the thread's first work on."""
+        for camera, mailbox in enumerate(self.boxes):
+            mailbox.offer(-1)
+            wait_for(lambda camera=camera: len(self.taken) > camera)  # type: ignore[misc]
+        assert self.worker.wait_until_idle(3.0)
+        self.taken.clear()
+        self.started.clear()
+
+
+@pytest.fixture
+def cameras(make: Make) -> Callable[[float], Cameras]:
+    """Makes three cameras that were all heard, with the time that frames wait."""
+
+    def build(wait: float) -> Cameras:
+        made = Cameras(*make(), wait=0.0)
+        made.let_all_be_heard()
+        made.wait = wait
+        return made
+
+    return build
+
+
+def test_frames_of_all_cameras_are_taken_together_as_soon_as_the_last_is_there(
+    cameras: Callable[[float], Cameras],
+) -> None:
+    all_three = cameras(60.0)
+    for camera in (2, 0, 1):
+        assert all_three.taken == []
+        all_three.boxes[camera].offer(camera)
+    wait_for(lambda: len(all_three.taken) == 1)
+    assert sorted(all_three.taken[0]) == [(0, 0, 0), (1, 1, 0), (2, 2, 0)]
+
+
+def test_a_frame_waits_its_time_for_the_others_and_no_longer(
+    cameras: Callable[[float], Cameras],
+) -> None:
+    all_three = cameras(0.2)
+    begun = time.monotonic()
+    all_three.boxes[0].offer(1)
+    all_three.boxes[1].offer(2)
+    wait_for(lambda: len(all_three.taken) == 1)
+    assert time.monotonic() - begun >= 0.2
+    assert sorted(all_three.taken[0]) == [(0, 1, 0), (1, 2, 0)]
+    all_three.boxes[2].offer(3)
+    wait_for(lambda: len(all_three.taken) == 2)
+    assert all_three.taken[1] == [(2, 3, 0)]  # by the mailbox's own function
+
+
+def test_newer_frames_do_not_prolong_the_wait_and_drops_are_counted_by_camera(
+    cameras: Callable[[float], Cameras],
+) -> None:
+    all_three = cameras(0.3)
+    offered, begun = 0, time.monotonic()
+    while not all_three.taken and time.monotonic() - begun < 3.0:
+        all_three.boxes[0].offer(offered)
+        offered += 1
+        time.sleep(0.02)
+    ((camera, frame, dropped),) = all_three.taken[0]
+    assert camera == 0
+    assert dropped == frame > 2
+    all_three.boxes[1].offer(7)
+    all_three.boxes[2].offer(8)
+    wait_for(lambda: sum(map(len, all_three.taken)) >= 3)
+    assert {(1, 7, 0), (2, 8, 0)} <= {each for batch in all_three.taken for each in batch}
+
+
+def test_nobody_waits_for_a_camera_that_is_silent_or_closed(
+    cameras: Callable[[float], Cameras],
+) -> None:
+    all_three = cameras(60.0)
+    all_three.boxes[1].close()
+    for camera in (0, 2):
+        all_three.boxes[camera].offer(5)
+    wait_for(lambda: len(all_three.taken) == 1)
+    time.sleep(LONGEST_PAUSE)
+    all_three.boxes[0].offer(6)
+    wait_for(lambda: len(all_three.taken) == 2)
+    assert all_three.taken[1] == [(0, 6, 0)]
+
+
+def test_frames_that_came_while_the_thread_was_busy_wait_no_more(
+    cameras: Callable[[float], Cameras],
+) -> None:
+    """And a call goes before those that wait."""
+    all_three = cameras(0.2)
+    all_three.gate.clear()
+    all_three.boxes[0].offer(1)
+    all_three.started.wait(3.0)
+    all_three.boxes[1].offer(2)
+    all_three.boxes[0].offer(3)
+    time.sleep(0.2)
+    all_three.wait = 60.0
+    all_three.boxes[1].full_since -= 60.0  # as if the frame in work had taken that long
+    all_three.gate.set()
+    wait_for(lambda: len(all_three.taken) == 2)
+    assert sorted(all_three.taken[1]) == [(0, 3, 0), (1, 2, 0)]
+    all_three.boxes[0].offer(4)
+    assert all_three.worker.call(lambda: "at once").result(3.0) == "at once"
+
+
+def test_the_thread_ends_while_frames_wait(make: Make) -> None:
+    all_three = Cameras(*make(), wait=0.0)
+    all_three.let_all_be_heard()
+    all_three.wait = 60.0
+    all_three.boxes[0].offer(1)
+    assert all_three.worker.stop(2.0)
+    assert all_three.taken == []
