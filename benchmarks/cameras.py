@@ -1,8 +1,8 @@
-"""Several cameras on one node against a node for each: rates, latency, memory.
+"""Several cameras on one node, with and without batches, against a node for each.
 
 tools/with_ros python benchmarks/cameras.py [--seconds 20] plays one synthetic image on three
 topics at different rates to real nodes with the shipped model, and writes cameras.md. It takes
-about four minutes; nothing else should run meanwhile.
+about five minutes; nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -37,6 +37,13 @@ RATES = ((30.0, 30.0, 30.0), (30.0, 30.0, 1.0))
 """Images per second of each camera, Hz."""
 IMAGE = (640, 480)
 """Width and height of the images, px."""
+SHARED = ["-p", f"cameras:=[{', '.join(CAMERAS)}]"]
+NODES = {
+    "one": {"/e2ec": SHARED},
+    "one, batches": {"/e2ec": [*SHARED, "-p", "batch_wait:=0.02"]},
+    "three": {f"/{camera}/e2ec": ["-r", f"__ns:=/{camera}"] for camera in CAMERAS},
+}
+"""Arguments of the nodes of each case, by their names."""
 SETTLE = 5.0
 """Time before the measurement, s."""
 
@@ -88,7 +95,7 @@ def cpu_time(child: ChildProcess) -> float:
 
 
 def measure(
-    environment: Mapping[str, str], shared: bool, rates: tuple[float, ...], seconds: float
+    environment: Mapping[str, str], case: str, rates: tuple[float, ...], seconds: float
 ) -> Rows:
     """Rates and latencies by camera, and the memory of all nodes together."""
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
@@ -98,18 +105,10 @@ def measure(
         executor.add_node(player)
         threading.Thread(target=executor.spin, daemon=True).start()
         stack.callback(executor.shutdown)
-        nodes = {
-            name: ["--ros-args", *options]
-            for name, options in (
-                {"/e2ec": ["-p", f"cameras:=[{', '.join(CAMERAS)}]"]}
-                if shared
-                else {f"/{camera}/e2ec": ["-r", f"__ns:=/{camera}"] for camera in CAMERAS}
-            ).items()
-        }
         children = []
-        for name, arguments in nodes.items():
+        for name, arguments in NODES[case].items():
             log = Path(folder, name.replace("/", "_"))
-            child = ChildProcess("e2ec_ros.node", arguments, log, environment)
+            child = ChildProcess("e2ec_ros.node", ["--ros-args", *arguments], log, environment)
             children.append(stack.enter_context(child))
             bring_up(player, name)
         time.sleep(SETTLE)
@@ -127,7 +126,12 @@ def measure(
                 "longest": 1000 * max(totals),
             }
         rate = sum(row["rate"] for row in rows.values())
+        # The time of a batch is measured once, so equal digits tell one.
+        batches = {
+            message.timing.inference for heard in player.heard.values() for message in heard
+        }
         rows["all"] = {
+            "batch": rate * seconds / len(batches),
             "rate": rate,
             "cpu": 1000 * used / seconds / rate,
             "memory": sum(memory(child) for child in children),
@@ -135,30 +139,33 @@ def measure(
         return rows
 
 
-def report(results: Mapping[tuple[bool, tuple[float, ...]], Rows]) -> str:
+def report(results: Mapping[tuple[str, tuple[float, ...]], Rows]) -> str:
     """The table in Markdown."""
     lines = [
         "# Three cameras",
         "",
         f"`e2ec_lite`, three cameras with images of {IMAGE[0]} x {IMAGE[1]} px, one node for all "
-        "(`cameras`) against a node for each; images with contours per second by camera, latency "
-        "from the arrival of an image to its contours (median / longest), CPU time of the nodes "
-        "for each image with contours, memory of all nodes. Other busy processes shift rates and "
-        "latencies; three nodes then get more of the CPUs than one. "
+        "(`cameras`), also with batches (`batch_wait` .02 s), against a node for each; images "
+        "with contours per second by camera, images in a batch, latency from the arrival of an "
+        "image to its contours (median / longest), CPU time of the nodes for each image with "
+        "contours, memory of all nodes. Other busy processes shift rates and latencies; three "
+        "nodes then get more of the CPUs than one. "
         f"Written by `python benchmarks/cameras.py` with {os.cpu_count()} CPUs.",
         "",
-        "| images come at, Hz | nodes | contours, Hz | together | latency, ms | CPU, ms | MB |",
-        "|---|---|---|---|---|---|---|",
+        "| images come at, Hz | nodes | contours, Hz | together | in a batch | latency, ms "
+        "| CPU, ms | MB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for (shared, rates), rows in results.items():
+    for (case, rates), rows in results.items():
         rate = " / ".join(f"{rows[camera]['rate']:.2f}" for camera in CAMERAS)
         latency = ", ".join(
             f"{rows[camera]['median']:.0f} / {rows[camera]['longest']:.0f}" for camera in CAMERAS
         )
+        together = rows["all"]
         lines.append(
-            f"| {' / '.join(f'{r:g}' for r in rates)} | {'one' if shared else 'three'} | {rate} "
-            f"| {rows['all']['rate']:.2f} | {latency} | {rows['all']['cpu']:.0f} "
-            f"| {rows['all']['memory']:.0f} |"
+            f"| {' / '.join(f'{r:g}' for r in rates)} | {case} | {rate} | {together['rate']:.2f} "
+            f"| {together['batch']:.2f} | {latency} | {together['cpu']:.0f} "
+            f"| {together['memory']:.0f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -180,9 +187,9 @@ def main() -> None:
         }
         rclpy.init(args=[])
         for rates in RATES:
-            for shared in (True, False):
-                results[shared, rates] = measure(os.environ, shared, rates, options.seconds)
-                print(shared, rates, results[shared, rates], flush=True)
+            for case in NODES:
+                results[case, rates] = measure(os.environ, case, rates, options.seconds)
+                print(case, rates, results[case, rates], flush=True)
         rclpy.try_shutdown()
     options.output.write_text(report(results))
 
