@@ -92,7 +92,7 @@ def cpu_steps(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     settings = PredictorSettings(max_instances=SLOTS, score_threshold=0.0)
-    placed = images[0].permute(1, 2, 0).byte().numpy()
+    placed = images.permute(0, 2, 3, 1).byte().numpy()
     names = [value.name for value in session.get_inputs()]
     inputs = inputs_for(config, placed, settings, names)
     steps["ONNX Runtime"] = lambda: session.run(["contours", "scores", "class_ids"], inputs)

@@ -1,7 +1,10 @@
 """Exports weights as an ONNX file that runs without PyTorch: e2ec export WEIGHTS OUTPUT
 
-The file takes images of any size, or of one with --size, and goes wherever weights do:
-e2ec predict --weights OUTPUT. For TensorRT fix --instances as well (docs/jetson.md).
+The file takes one image of any size, or of one with --size, and goes wherever weights do:
+e2ec predict --weights OUTPUT. An engine of TensorRT fits the GPU and the
+version it was built by alone, so --format tensorrt writes the ONNX file from which the backend
+tensorrt builds one at its first start and keeps it (docs/jetson.md). OpenVINO reads neither the
+file's branches nor its circular padding.
 Before it is written, its contours are compared with PyTorch's on --images, or on drawn street
 scenes, at several sizes. Needs the packages onnx, onnxscript and onnxruntime.
 
@@ -39,12 +42,24 @@ def main(words: Sequence[str]) -> int:
     line = CommandLine("export", __doc__, usage="WEIGHTS OUTPUT [options]")
     line.add("weights", type=Path, help="weights file (.safetensors) or folder of a run")
     line.add("output", type=Path, help=".onnx file to write")
+    line.add(
+        "--format",
+        type=Literal["onnx", "tensorrt"],
+        default="onnx",
+        help="tensorrt: an ONNX file of fixed --size and --instances, which it needs to know",
+    )
     line.add("--images", nargs="*", type=Path, default=[], help="images to compare contours on")
     line.add("--tolerance", type=float, default=0.01, help="greatest distance of vertices, px")
     line.add("--overwrite", action="store_true", help=OVERWRITE)
     line.add("--size", help="HEIGHTxWIDTH of the input, px, e.g. 384x1280; default any size")
     line.add(
         "--instances", type=int, default=0, help="fixed number of contours; default those found"
+    )
+    line.add(
+        "--batches",
+        action="store_true",
+        help="take any number of images at once, as with the node's batch_wait: for GPUs, a CPU "
+        "is faster with one after the other",
     )
     line.add("--opset", type=int, default=20, help="version of ONNX's operators, 18 to 23")
     line.add(
@@ -60,6 +75,11 @@ def main(words: Sequence[str]) -> int:
     size = _size(options.size)
     if not 0 <= options.instances <= MOST:
         raise ValueError(f"instances is {options.instances}; give 1 to {MOST}, 0: any")
+    if options.format == "tensorrt" and (not size or not options.instances or options.batches):
+        raise ValueError(
+            "format is 'tensorrt', which needs to know sizes: give --size and --instances, and "
+            "not --batches"
+        )
     if not 18 <= options.opset <= 23:
         raise ValueError(f"opset is {options.opset}; give 18 to 23")
     require_writable(options.output, overwrite=options.overwrite, inputs=[options.weights])
@@ -77,6 +97,7 @@ def main(words: Sequence[str]) -> int:
         predictor.model,
         predictor.info,
         size=size,
+        batches=options.batches,
         slots=options.instances,
         opset=options.opset,
         int8=images if options.precision == "int8" else (),
@@ -99,6 +120,8 @@ def main(words: Sequence[str]) -> int:
     write_file(options.output, content)
     count = sum(len(expected) for expected, _ in pairs)
     print(f"wrote {options.output}: {len(content) / 1e6:.1f} MB; {count} contours {found}")
+    if options.format == "tensorrt":
+        print("backend tensorrt builds its engine from it at the first start, which takes minutes")
     return 0
 
 
@@ -106,6 +129,8 @@ def compare(
     weights: Path, exported: Path, images: Sequence[NDArray[np.uint8]], instances: int = 0
 ) -> list[tuple[Contours, Contours]]:
     """Contours by PyTorch and by an exported file, of the same inputs of several sizes.
+
+    Each image and its mirror image are a batch.
 
     Args:
         weights: safetensors file.
@@ -127,12 +152,14 @@ def compare(
                 classes=classes,
             )
             placed, placement = other.prepare(image, settings)
-            expected, found = (
-                each.collect(output, placement, settings, settings.stage)[0]
-                for each in (eager, other)
-                for output in each.infer(placed[None], settings)
-            )
-            pairs.append((expected, found))
+            both = np.stack([placed, placed[:, ::-1]])
+            outputs = (each.infer(both, settings) for each in (eager, other))
+            for pair in zip(*outputs, strict=True):
+                expected, found = (
+                    eager.collect(output, placement, settings, settings.stage)[0]
+                    for output in pair
+                )
+                pairs.append((expected, found))
     return pairs
 
 

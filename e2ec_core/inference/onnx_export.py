@@ -1,4 +1,4 @@
-"""Writes a model as one ONNX file, for images of any size and any number of instances or fixed."""
+"""Writes a model as one ONNX file, for any number of images, size and instances or fixed ones."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _MULTIPLE = 32
 _LARGE = 256
 """Weights of a tensor that is worth storing in half precision."""
 _MOST = 256
-"""Most multiples of 32 px of a side."""
+"""Most multiples of 32 px of a side, and most images of a batch."""
 
 
 class ImageToContours(nn.Module):
-    """The whole way of one image, with the inputs and outputs that `onnx_file` describes."""
+    """The whole way of a batch, with the inputs and outputs that `onnx_file` describes."""
 
     def __init__(self, model: E2EC, slots: int = 0) -> None:
         """Args: model: what to run; slots: fixed number of contours, 0 for those found."""
@@ -52,14 +52,14 @@ class ImageToContours(nn.Module):
         self.slots = slots
 
     def forward(
-        self, image: Tensor, max_instances: Tensor, score_threshold: Tensor, class_mask: Tensor
+        self, images: Tensor, max_instances: Tensor, score_threshold: Tensor, class_mask: Tensor
     ) -> tuple[Tensor, ...]:
         """Every stage's contours, then the outputs in the order of `onnx_file`."""
-        features = self.model.detect(image.permute(2, 0, 1)[None].float())
+        features = self.model.detect(images.permute(0, 3, 1, 2).float())
         found = self.model.propose(mask_classes(features, class_mask), self.slots or SLOTS)
         count: Any = self.slots
         if not self.slots:
-            reached = (found.scores[0] >= score_threshold).sum()
+            reached = (found.scores >= score_threshold).sum(1).max()
             count = torch.minimum(reached, max_instances).clamp(min=1).item()  # a symbol
             torch._check(count >= 1)
             torch._check(count <= SLOTS)
@@ -68,9 +68,9 @@ class ImageToContours(nn.Module):
         seeds = self.model.encode_regions(features, seeds)
         grown = self.model.grow(features, seeds, clip=self.model.clip)
         scores = self.model.rate(found.scores[:, :count], seeds)
-        detections = [scores[0], found.class_ids[0, :count]]
-        finite = features.logits.isfinite().all()
-        more = [] if found.boxes is None else [found.boxes[0, :count]]
+        detections = [scores, found.class_ids[:, :count]]
+        finite = features.logits.isfinite().flatten(1).all(1)
+        more = [] if found.boxes is None else [found.boxes[:, :count]]
         if self.model.amodal is not None:
             more.append(self.model.grow_amodal(features, seeds, grown[-1]))
         return (grown[0], grown[1], grown[-1], *detections, finite, *more)
@@ -81,6 +81,7 @@ def export_onnx(
     info: CheckpointInfo,
     *,
     size: tuple[int, int] | None = None,
+    batches: bool = False,
     slots: int = 0,
     opset: int = OPSET,
     int8: Sequence[NDArray[np.uint8]] = (),
@@ -91,6 +92,7 @@ def export_onnx(
         model: on the CPU; it is not changed.
         info: of the weights it was loaded from, which goes into the file.
         size: (height, width) of the input, px, multiples of 32; None: any size.
+        batches: whether the file takes any number of images at once, else one.
         slots: fixed number of contours, which compilers as TensorRT need to know; 0: as many as
             are found.
         opset: version of ONNX's operators.
@@ -107,12 +109,15 @@ def export_onnx(
     if model.component_head is not None:
         raise ValueError("a model with components cannot be exported yet")
     plain = copy.deepcopy(model).eval()
-    image = torch.zeros(*(size or (4 * _MULTIPLE, 6 * _MULTIPLE)), 3, dtype=torch.uint8)
+    height, width = size or (4 * _MULTIPLE, 6 * _MULTIPLE)
+    images = torch.zeros(2 if batches else 1, height, width, 3, dtype=torch.uint8)
     mask = torch.ones(len(info.config.class_names), dtype=torch.bool)
     whole = ImageToContours(plain, slots).eval()
-    inputs = (image, torch.tensor(32), torch.tensor(0.3), mask)
-    height, width = (torch.export.Dim(name, min=2, max=_MOST) for name in ("rows", "columns"))
-    sides = None if size else {0: _MULTIPLE * height, 1: _MULTIPLE * width}
+    inputs = (images, torch.tensor(32), torch.tensor(0.3), mask)
+    free: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=_MOST)} if batches else {}
+    if not size:
+        rows, columns = (torch.export.Dim(n, min=2, max=_MOST) for n in ("rows", "columns"))
+        free |= {1: _MULTIPLE * rows, 2: _MULTIPLE * columns}
     with torch.no_grad():
         outputs = [INITIAL, COARSE, CONTOURS, *DETECTIONS, BOXES, AMODAL][: len(whole(*inputs))]
         program = torch.onnx.export(
@@ -122,7 +127,7 @@ def export_onnx(
             opset_version=opset,
             input_names=INPUTS[: len(inputs)],
             output_names=outputs,
-            dynamic_shapes=(sides, None, None, None),
+            dynamic_shapes=(free or None, None, None, None),
             custom_translation_table={
                 torch.ops.aten.remainder.Scalar: _remainder,
                 torch.ops.e2ec.deform_conv2d.default: _deform_conv,

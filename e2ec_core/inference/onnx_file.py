@@ -1,15 +1,16 @@
 """What an exported ONNX file holds beside the network: names of its values, config and card.
 
-Inputs: `image` uint8 [H, W, 3] RGB, sides multiples of 32; `max_instances` int64, 1 to 200;
+Inputs: `images` uint8 [B, H, W, 3] RGB, sides multiples of 32; `max_instances` int64, 1 to 200;
 `score_threshold` float32; `class_mask` bool [C], the classes to look for; and what to compute,
 each bool: `deform` (from initial to coarse contours), `evolve` (from coarse to final ones) and, if
 the model has both outlines, `amodal`.
 
-Outputs, for the K instances that reach the threshold (at least one, so that its score must be
-compared as well): `contours` float32 [1, K, N, 2] (x, y) in input px, of the stage asked for;
-`scores` float32 [K]; `class_ids` int64 [K]; `finite` bool; `boxes` float32 [K, 4] xyxy in input
-px, if the model has boxes; `contours_amodal`, as `contours`, if it has both outlines. Points count
-from the image's top-left corner; with label_origin `centre` from the centre of its first pixel.
+Outputs, where K is the number of instances that reach the threshold in the image that has the most
+(at least one, so that scores must be compared as well): `contours` float32 [B, K, N, 2] (x, y) in
+input px, of the stage asked for; `scores` float32 [B, K]; `class_ids` int64 [B, K]; `finite` bool
+[B]; `boxes` float32 [B, K, 4] xyxy in input px, if the model has boxes; `contours_amodal`, as
+`contours`, if it has both outlines. Points count from the image's top-left corner; with
+label_origin `centre` from the centre of its first pixel.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import json
 from e2ec_core.checkpoint_info import CheckpointError, CheckpointInfo
 from e2ec_core.config import model_config, to_dict
 
-FORMAT = "e2ec-onnx/2"
+FORMAT = "e2ec-onnx/3"
 
-INPUTS = ("image", "max_instances", "score_threshold", "class_mask")
+INPUTS = ("images", "max_instances", "score_threshold", "class_mask")
 """Inputs of every file; the branches are inputs as well."""
 CONTOURS = "contours"
 DETECTIONS = ("scores", "class_ids", "finite")

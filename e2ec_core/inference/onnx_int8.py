@@ -69,7 +69,7 @@ def quantise(
 def _placed(image: NDArray[np.uint8], graph: Any) -> NDArray[np.uint8]:
     """The image at the file's own size, or with a long side of 512 px."""
     size, own = (image.shape[0], image.shape[1]), graph.input[0].type.tensor_type.shape.dim
-    height, width = own[0].dim_value, own[1].dim_value  # 0: free
+    height, width = own[1].dim_value, own[2].dim_value  # 0: free
     free = not (height and width)
     return place_image(image, fit_side(size, 512) if free else fit_inside(size, (height, width)))
 
@@ -79,7 +79,7 @@ def _reader(config: ModelConfig, images: Sequence[NDArray[np.uint8]], graph: Any
     from onnxruntime.quantization import CalibrationDataReader
 
     names = [value.name for value in graph.input]
-    inputs = (inputs_for(config, image, _SETTINGS, names) for image in images)
+    inputs = (inputs_for(config, image[None], _SETTINGS, names) for image in images)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> dict[str, NDArray[Any]] | None:

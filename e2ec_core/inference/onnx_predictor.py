@@ -58,6 +58,7 @@ class OnnxPredictor(Predictor):
         super().__init__(info, precision=precision, settings=settings)
         self.backend = backend
         self.session = session
+        self._shape = session.get_inputs()[0].shape  # with names where it is free
         self._inputs = [value.name for value in session.get_inputs()]
         self._outputs = [value.name for value in session.get_outputs()]
 
@@ -73,7 +74,7 @@ class OnnxPredictor(Predictor):
         self, image_rgb: NDArray[np.uint8], settings: PredictorSettings
     ) -> tuple[NDArray[np.uint8], Placement]:
         """As `Predictor.prepare`; a file of one size gets the image as large as fits into it."""
-        height, width = self.session.get_inputs()[0].shape[:2]
+        height, width = self._shape[1:3]
         if not (isinstance(height, int) and isinstance(width, int)):
             return super().prepare(image_rgb, settings)
         check_image(image_rgb)
@@ -83,22 +84,29 @@ class OnnxPredictor(Predictor):
     def infer(self, placed: NDArray[np.uint8], settings: PredictorSettings) -> list[NetworkOutput]:
         """Runs the network on images uint8 [B, H', W', 3] RGB, sides multiples of 32.
 
-        One after the other: the files take one image.
+        Files that take one image run once for each.
         """
-        return [self._infer_one(image, settings) for image in placed]
+        together = 1 if isinstance(self._shape[0], int) else len(placed)
+        runs = (placed[start : start + together] for start in range(0, len(placed), together))
+        return [output for images in runs for output in self._run(images, settings)]
 
-    def _infer_one(self, placed: NDArray[np.uint8], settings: PredictorSettings) -> NetworkOutput:
+    def _run(self, placed: NDArray[np.uint8], settings: PredictorSettings) -> list[NetworkOutput]:
         given = inputs_for(self.info.config, placed, settings, self._inputs)
         values = dict(zip(self._outputs, self.session.run(None, given), strict=True))
         scores, class_ids, finite = (values[name] for name in DETECTIONS)
-        return NetworkOutput(
-            values[CONTOURS][0],
-            scores,
-            class_ids,
-            bool(finite),
-            boxes=values.get(BOXES),
-            amodal=values[AMODAL][0] if settings.amodal else None,
-        ).first(settings.max_instances)  # of a file with a fixed number
+        boxes, amodal = values.get(BOXES), values[AMODAL] if settings.amodal else None
+        outputs = (
+            NetworkOutput(
+                values[CONTOURS][index],
+                scores[index],
+                class_ids[index],
+                bool(finite[index]),
+                boxes=None if boxes is None else boxes[index],
+                amodal=None if amodal is None else amodal[index],
+            )
+            for index in range(len(placed))
+        )
+        return [output.first(settings.max_instances) for output in outputs]  # of a fixed number
 
 
 def inputs_for(
@@ -107,11 +115,11 @@ def inputs_for(
     settings: PredictorSettings,
     names: Sequence[str],
 ) -> dict[str, NDArray[Any]]:
-    """The inputs of a file, as `onnx_file` describes them, for an image and settings.
+    """The inputs of a file, as `onnx_file` describes them, for images and settings.
 
     Args:
         config: of the model.
-        placed: uint8 [H', W', 3] RGB, sides multiples of 32.
+        placed: uint8 [B, H', W', 3] RGB, sides multiples of 32.
         settings: what to find.
         names: the inputs that the file has.
     """
@@ -119,7 +127,7 @@ def inputs_for(
     mask = np.full(len(config.class_names), not class_ids)
     mask[list(class_ids)] = True
     values = {
-        "image": placed,
+        "images": placed,
         "max_instances": np.array(settings.max_instances),
         "score_threshold": np.array(max(settings.score_threshold, LEAST_SCORE), np.float32),
         "class_mask": mask,

@@ -97,7 +97,8 @@ def best_candidates(features: Features, max_instances: int) -> Proposals:
     missing = max(0, max_instances - shortlist)
     scores, slot = F.pad(scores, (0, missing)).topk(max_instances, dim=1)
     class_ids = F.pad(class_ids, (0, missing)).gather(1, slot)
-    boxes = F.pad(boxes, (0, 0, 0, missing)).take_along_dim(slot[..., None], 1)
+    # Not take_along_dim, which ties exported graphs to the size of the batch.
+    boxes = F.pad(boxes, (0, 0, 0, missing)).gather(1, slot[..., None].expand(-1, -1, 4))
     cells = cells_at(features, (boxes[..., :2] + boxes[..., 2:]) / 2)
     return Proposals(Seeds(cells, boxes), scores, class_ids, boxes=boxes)
 

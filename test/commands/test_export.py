@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from e2ec_core.contours import Contours
 from e2ec_core.image_files import read_image
-from e2ec_core.inference import Predictor
+from e2ec_core.inference import Prediction, Predictor
 from e2ec_core.inference.agreement import greatest_distance, mean_distances
 
 
@@ -35,6 +36,13 @@ def test_wrong_names_are_said_in_one_line(e2ec: Callable, tmp_path: Path) -> Non
         (("--instances", "201"), "instances is 201; give 1 to 200"),
         (("--opset", "12"), "opset is 12; give 18 to 23"),
         (("--precision", "int4"), "precision"),
+        (("--format", "openvino"), "format"),
+        (("--format", "tensorrt", "--size", "384x640"), "give --size and --instances"),
+        (("--format", "tensorrt", "--instances", "32"), "give --size and --instances"),
+        (
+            ("--format", "tensorrt", "--size", "64x64", "--instances", "8", "--batches"),
+            "and not --batches",
+        ),
     ],
 )
 def test_options_that_cannot_be_are_said_at_once(
@@ -67,14 +75,32 @@ def test_the_command_writes_and_compares(
 
 
 @pytest.mark.slow
+def test_a_file_for_batches(
+    e2ec: Callable, portrait: Path, repo_dir: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript", reason="no onnxscript: pip install '.[export]'")
+    weights, target = repo_dir / "weights/e2ec_lite.safetensors", tmp_path / "batches.onnx"
+    reply = e2ec("export", weights, target, "--batches", "--images", portrait)
+    assert reply.status == 0, reply.err  # batches were compared
+    session = importlib.import_module("onnxruntime").InferenceSession(target)
+    assert not any(isinstance(side, int) for side in session.get_inputs()[0].shape[:3])
+    predictor, image = Predictor.from_checkpoint(target, device="cpu"), read_image(portrait)
+    for count in (1, 3):
+        for found in predictor.batch([image] * count):
+            assert isinstance(found, Prediction)
+            assert greatest_distance(found.contours, predictor(image).contours) < 0.01
+
+
+@pytest.mark.slow
 def test_a_file_of_one_size_and_number_in_8_bits(
     e2ec: Callable, portrait: Path, repo_dir: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxscript", reason="no onnxscript: pip install '.[export]'")
     weights, target = repo_dir / "weights/e2ec_lite.safetensors", tmp_path / "small.onnx"
     words = ("--size", "256x320", "--instances", "16", "--precision", "int8", "--images", portrait)
-    reply = e2ec("export", weights, target, *words)
+    reply = e2ec("export", weights, target, "--format", "tensorrt", *words)
     assert reply.status == 0, reply.err
+    assert "builds its engine from it at the first start" in reply.out
     median = float(reply.out.split("lie within ")[1].split(" px")[0])
     assert median < 1.0
     predictor = Predictor.from_checkpoint(target, device="cpu")
@@ -85,6 +111,9 @@ def test_a_file_of_one_size_and_number_in_8_bits(
     found = predictor(image).contours
     assert 0 < len(found) <= 16
     assert mean_distances(found, exact(image).contours).min() < 0.02 * max(image.shape)
+    for other in predictor.batch([image, image]):  # one after the other
+        assert isinstance(other, Prediction)
+        np.testing.assert_array_equal(other.contours.vertices, found.vertices)
     few = replace(predictor.settings, max_instances=1, score_threshold=0.0)
     predictor.settings = few
     assert len(predictor(image).contours) == 1

@@ -13,7 +13,7 @@ from e2ec_core.checkpoint import CheckpointInfo
 from e2ec_core.config import ModelConfig
 from e2ec_core.data.coco import read_coco
 from e2ec_core.device import choose_device
-from e2ec_core.inference import Predictor, PredictorSettings
+from e2ec_core.inference import Prediction, Predictor, PredictorSettings
 from e2ec_core.inference.agreement import greatest_distance
 from e2ec_core.inference.torch_predictor import TorchPredictor
 from e2ec_core.learning.config import LossConfig
@@ -179,8 +179,26 @@ def test_every_backend_gives_eager_s_contours(
     assert np.linalg.norm(a.vertices - b.vertices[order], axis=2).mean() < furthest
 
 
+@pytest.mark.parametrize("backend", ["torch", "compiled", "onnxruntime"])
+def test_a_batch_gives_the_contours_of_single_images(backend: str, device: torch.device) -> None:
+    data = pytest.importorskip("skimage.data", reason="scikit-image has the photograph")
+    image = np.asarray(data.astronaut(), np.uint8)
+    _require(backend)
+    predictor = Predictor.from_pretrained(
+        backend=backend,  # type: ignore[arg-type]
+        device=str(device),
+        settings=PredictorSettings(score_threshold=0.5),
+    )
+    images = [image, np.ascontiguousarray(image[:, ::-1]), np.full_like(image, 127)]
+    for alone, found in zip(map(predictor, images), predictor.batch(images), strict=True):
+        assert isinstance(found, Prediction)
+        assert greatest_distance(alone.contours, found.contours) < 0.01
+
+
 def _require(backend: str) -> None:
     """Skips, with the reason, what this machine cannot run."""
+    if backend == "torch":
+        return
     if backend == "compiled":
         pytest.importorskip("triton", reason="compiling for a GPU needs Triton")
         return

@@ -175,7 +175,7 @@ def test_files_of_others_and_wrong_choices_are_named(
     model = onnx.load(str(exported))
     del model.metadata_props[:]
     onnx.save(model, str(tmp_path / "plain.onnx"))
-    with pytest.raises(CheckpointError, match="'plain' has format None, not 'e2ec-onnx/2'"):
+    with pytest.raises(CheckpointError, match="'plain' has format None, not 'e2ec-onnx/3'"):
         Predictor.from_checkpoint(tmp_path / "plain.onnx")
     with pytest.raises(ValueError, match="'bf16'; the backend onnxruntime runs in fp32"):
         Predictor.from_checkpoint(exported, precision="bf16")

@@ -25,35 +25,40 @@ def eager(repo_dir: Path) -> TorchPredictor:
 def test_the_exported_module_gives_the_model_s_contours(
     eager: TorchPredictor, threshold: float, most: int
 ) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (128, 192, 3), np.uint8)
+    """Of two images, of which one is nothing but grey."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 128, 192, 3), np.uint8)
+    images[1] = 127
     whole = ImageToContours(eager.model)
     mask = torch.ones(len(eager.info.config.class_names), dtype=torch.bool)
-    pixels = torch.from_numpy(image)
+    pixels = torch.from_numpy(images)
     with torch.inference_mode():
-        expected = eager.model(pixels.permute(2, 0, 1)[None].float(), max_instances=most)
-        _, _, (contours,), scores, class_ids, finite, boxes, (amodal,) = whole(
+        expected = eager.model(pixels.permute(0, 3, 1, 2).float(), max_instances=most)
+        _, _, contours, scores, class_ids, finite, boxes, amodal = whole(
             pixels, torch.tensor(most), torch.tensor(threshold), mask
         )
-    assert 1 <= len(contours) <= most
+    assert 1 <= contours.shape[1] <= most
     assert contours.shape == amodal.shape
-    assert boxes.shape == (len(contours), 4)
-    assert bool(finite)
-    order = scores.argsort(descending=True, stable=True)
-    order = order[scores[order] >= threshold]
-    count = int((expected.scores[0] >= threshold).sum())
-    torch.testing.assert_close(scores[order], expected.scores[0, :count])
-    torch.testing.assert_close(class_ids[order], expected.class_ids[0, :count])
-    torch.testing.assert_close(contours[order], expected.contours[0, :count], atol=0.01, rtol=0)
+    assert boxes.shape == (2, contours.shape[1], 4)
+    assert finite.tolist() == [True, True]
+    for i in range(2):
+        order = scores[i].argsort(descending=True, stable=True)
+        order = order[scores[i, order] >= threshold]
+        count = int((expected.scores[i] >= threshold).sum())
+        torch.testing.assert_close(scores[i, order], expected.scores[i, :count])
+        torch.testing.assert_close(class_ids[i, order], expected.class_ids[i, :count])
+        torch.testing.assert_close(
+            contours[i, order], expected.contours[i, :count], atol=0.01, rtol=0
+        )
 
 
 def test_a_fixed_number_of_contours_is_kept_whatever_is_found(eager: TorchPredictor) -> None:
     whole = ImageToContours(eager.model, slots=5)
     mask = torch.ones(len(eager.info.config.class_names), dtype=torch.bool)
-    grey = torch.full((64, 96, 3), 127, dtype=torch.uint8)
+    grey = torch.full((1, 64, 96, 3), 127, dtype=torch.uint8)
     with torch.inference_mode():
         outputs = whole(grey, torch.tensor(32), torch.tensor(0.99), mask)
     assert outputs[2].shape == (1, 5, eager.info.config.contour_vertices, 2)
-    assert outputs[3].shape == (5,)
+    assert outputs[3].shape == (1, 5)
 
 
 def test_components_are_refused() -> None:

@@ -101,7 +101,7 @@ def test_what_is_not_asked_for_is_not_computed(exported: Path, tmp_path: Path) -
             str(exported), options, providers=["CPUExecutionProvider"]
         )
         inputs = {
-            "image": np.full((64, 96, 3), 127, np.uint8),
+            "images": np.full((1, 64, 96, 3), 127, np.uint8),
             "max_instances": np.array(4),
             "score_threshold": np.array(0.0, np.float32),
             "class_mask": np.ones(80, bool),
