@@ -135,7 +135,7 @@ class Stream:
 
         A ValueError is the image's fault; one about NaN or inf, and all else, the model's.
         """
-        from e2ec_core.inference.predictor import NonFiniteError  # loads PyTorch
+        from e2ec_core.inference.predictor import NonFiniteError
 
         if not self._node.context.ok():
             return  # publishing failed because the process is ending
