@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from e2ec_core.checkpoint_info import CheckpointError, CheckpointInfo, weights_file
 from e2ec_core.config import ModelConfig
+from e2ec_core.inference.network_output import LEAST_SCORE, NetworkOutput
 from e2ec_core.inference.onnx_file import AMODAL, BOXES, CONTOURS, DETECTIONS, from_metadata
 from e2ec_core.inference.onnx_providers import CPU, choose_providers
 from e2ec_core.inference.predictor import (
-    LEAST_SCORE,
-    NetworkOutput,
     Precision,
     Predictor,
     check_image,

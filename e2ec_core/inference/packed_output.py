@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2ec_core.inference.predictor import NetworkOutput
+from e2ec_core.inference.network_output import NetworkOutput
 from e2ec_core.model.structures import Features, Proposals
 
 

@@ -10,33 +10,24 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.checkpoint_info import CheckpointInfo
-from e2ec_core.config import LabelOrigin, PlacementRule
 from e2ec_core.contours import Contours, Stage
+from e2ec_core.inference.frames import place, to_image_px
+from e2ec_core.inference.network_output import LEAST_SCORE, NetworkOutput
 from e2ec_core.inference.postprocess import distinct
-from e2ec_core.inference.preprocess import (
-    Placement,
-    fit_sides,
-    limited,
-    place_image,
-    published_placement,
-)
-from e2ec_core.predictor_settings import MOST_INPUT_PX, PredictorSettings
+from e2ec_core.inference.preprocess import Placement, place_image
+from e2ec_core.predictor_settings import PredictorSettings
 from e2ec_core.shipped_weights import ENDINGS, Backend, shipped_weights
 
 _LOG = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "fp16", "bf16"]
-
-LEAST_SCORE = 1e-6
-"""Empty slots have score 0; below this one no instance is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,43 +48,6 @@ class Prediction:
 
     contours: Contours
     timing: Timing
-
-
-class NetworkOutput(NamedTuple):
-    """What a backend finds in one image; slots that hold no instance have score 0.
-
-    Attributes:
-        vertices: float32 [K, N, 2] input px.
-        scores: float32 [K] in 0..1.
-        class_ids: int64 [K].
-        finite: whether all class logits are finite.
-        boxes: float32 [K, 4] xyxy, the detector's, input px; None without a box head.
-        instance_ids: int64 [K], equal for components of one instance; None without components.
-        amodal: float32 [K, N, 2] input px, the amodal contours; None if not asked for.
-    """
-
-    vertices: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    class_ids: NDArray[np.int64]
-    finite: bool
-    boxes: NDArray[np.float32] | None = None
-    instance_ids: NDArray[np.int64] | None = None
-    amodal: NDArray[np.float32] | None = None
-
-    def best(self, threshold: float) -> NetworkOutput:
-        """The instances that reach a score, best first."""
-        order = np.argsort(-self.scores, kind="stable")
-        return self._at(order[self.scores[order] >= threshold])
-
-    def first(self, count: int) -> NetworkOutput:
-        """The instances in the first slots, those that the detector was most sure of."""
-        return self._at(np.arange(min(count, len(self.scores))))
-
-    def _at(self, index: NDArray[np.int64]) -> NetworkOutput:
-        arrays = ("vertices", "scores", "class_ids", "boxes", "instance_ids", "amodal")
-        values = {name: getattr(self, name) for name in arrays}
-        chosen: dict[str, Any] = {n: v[index] for n, v in values.items() if v is not None}
-        return self._replace(**chosen)
 
 
 class NonFiniteError(ValueError):
@@ -349,57 +303,3 @@ def check_image(image_rgb: NDArray[np.uint8]) -> None:
         )
     if 0 in image_rgb.shape:
         raise ValueError(f"image has shape {image_rgb.shape}; it must have at least one pixel")
-
-
-def place(
-    image_size: tuple[int, int], rule: PlacementRule, settings: PredictorSettings
-) -> Placement:
-    """Where an image of (height, width) lies in the network's input.
-
-    Weights converted from published ones are scaled as they were tested, unless `short_side` or
-    `long_side` differs from its default. Whatever the rule, the input has at most
-    `MOST_INPUT_PX`; larger ones are scaled down, with a warning.
-    """
-    sides = settings.short_side, settings.long_side
-    if rule == "fit" or sides != (PredictorSettings.short_side, PredictorSettings.long_side):
-        placement = fit_sides(image_size, *sides)
-    else:
-        placement = published_placement(rule, image_size)
-    smaller = limited(placement, MOST_INPUT_PX)
-    if smaller is not placement:
-        _warn_of_limit(image_size, placement.input_size, smaller.input_size)
-    return smaller
-
-
-@lru_cache(maxsize=64)  # once for each size
-def _warn_of_limit(
-    image: tuple[int, int], wanted: tuple[int, int], given: tuple[int, int]
-) -> None:
-    _LOG.warning(
-        "an image of %dx%d px would need a network input of %dx%d px; it is scaled to %dx%d px. "
-        "Set short_side and long_side to choose a smaller one",
-        *(side for size in (image, wanted, given) for side in reversed(size)),
-    )
-
-
-def to_image_px(
-    contours: NDArray[np.float32], placement: Placement, origin: LabelOrigin
-) -> NDArray[np.float32]:
-    """Contours [..., 2] from what the network was taught to image px with centres at integers.
-
-    Labels count from the corner of the top-left pixel. Where their origin is known to be the
-    corner, the input's px count from its corner as well, and half an input px comes off. Where it
-    was taken for the centre (published), half an image px comes off after undoing the placement.
-    """
-    if origin == "corner":
-        return placement.points_to_image(contours - 0.5).astype(np.float32)
-    return (placement.points_to_image(contours) - 0.5).astype(np.float32)
-
-
-def labels_to_input_px(
-    labels: NDArray[np.float64], placement: Placement, origin: LabelOrigin
-) -> NDArray[np.float64]:
-    """Label coordinates [..., 2] (image px, edges at integers) as the network was taught them."""
-    if origin == "corner":
-        return placement.points_to_input(labels - 0.5) + 0.5
-    return placement.points_to_input(labels)

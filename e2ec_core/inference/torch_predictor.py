@@ -16,14 +16,12 @@ from e2ec_core.contours import STAGES, Contours, Stage
 from e2ec_core.cpu_threads import warn_of_spinning
 from e2ec_core.device import choose_device
 from e2ec_core.inference.class_filter import mask_classes
+from e2ec_core.inference.frames import labels_to_input_px, to_image_px
+from e2ec_core.inference.network_output import LEAST_SCORE, NetworkOutput
 from e2ec_core.inference.packed_output import Packed, pack
 from e2ec_core.inference.predictor import (
-    LEAST_SCORE,
-    NetworkOutput,
     Precision,
     Predictor,
-    labels_to_input_px,
-    to_image_px,
 )
 from e2ec_core.inference.preprocess import Placement
 from e2ec_core.model.build import build_model

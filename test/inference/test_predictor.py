@@ -17,8 +17,8 @@ from e2ec_core.checkpoint import CheckpointError, CheckpointInfo, read_checkpoin
 from e2ec_core.config import ModelConfig
 from e2ec_core.contours import Contours
 from e2ec_core.inference import NonFiniteError, Predictor, PredictorSettings
+from e2ec_core.inference.frames import labels_to_input_px, place, to_image_px
 from e2ec_core.inference.postprocess import box_iou
-from e2ec_core.inference.predictor import labels_to_input_px, place, to_image_px
 from e2ec_core.inference.torch_predictor import TorchPredictor
 from e2ec_core.model.build import build_model
 

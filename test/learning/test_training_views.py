@@ -19,7 +19,7 @@ from e2ec_core.data.dataset import CocoDataset
 from e2ec_core.data.labelled import Instance
 from e2ec_core.geometry import contour_to_mask
 from e2ec_core.inference import PredictorSettings
-from e2ec_core.inference.predictor import place, to_image_px
+from e2ec_core.inference.frames import place, to_image_px
 from e2ec_core.inference.preprocess import place_image
 from e2ec_core.learning.augment import AugmentConfig, make_view
 from e2ec_core.learning.config import DataConfig, LossConfig, TrainConfig
