@@ -25,12 +25,14 @@ class Objects:
 
     Attributes:
         class_ids: int64 [K].
+        scores: float64 [K], the best of their contours'.
         place: float64 [K, 4]: centre x and y of the box, px, and the logarithms of its width and
             height.
         shapes: bool [K, CELLS, CELLS] (row, column), the cells of the box that are inside.
     """
 
     class_ids: Ints
+    scores: Floats
     place: Floats
     shapes: Bools
 
@@ -62,6 +64,7 @@ class Objects:
 
 NOTHING = Objects(
     class_ids=np.zeros(0, np.int64),
+    scores=np.zeros(0),
     place=np.zeros((0, 4)),
     shapes=np.zeros((0, CELLS, CELLS), np.bool_),
 )
@@ -83,6 +86,7 @@ def objects_of(contours: Contours, groups: list[Ints]) -> Objects:
     in_cells = (xy - low[:, of_contour, None]) * scale - 0.5
     return Objects(
         class_ids=contours.class_ids[order[first]],
+        scores=np.maximum.reduceat(contours.scores[order].astype(np.float64), first),
         place=np.concatenate([low + size / 2, np.log(size)]).T.copy(),
         shapes=np.logical_or.reduceat(_fill(*in_cells), first),
     )

@@ -8,7 +8,8 @@ from scipy.optimize import linear_sum_assignment
 from e2ec_core.tracking.motion import TrackRows
 from e2ec_core.tracking.objects import CELLS, Floats, Ints, Objects
 
-MARGIN = 0.7  # boxes grow by this share of their size on every side, so that near ones overlap
+MARGIN = 0.5  # boxes grow by this share of their size on every side, so that near ones overlap,
+DOUBT = 1.5  # ... and by this many standard deviations of the track's place more
 LEAST = 0.03  # objects that overlap less are different ones
 
 
@@ -28,18 +29,19 @@ def pair(tracks: TrackRows, objects: Objects) -> Ints:
     return row
 
 
-def _box_overlap(a: Objects, b: Objects) -> Floats:
+def _box_overlap(a: TrackRows, b: Objects) -> Floats:
     """Intersection over union of the boxes with their margins, [A, B]."""
-    half_a, half_b = ((0.5 + MARGIN) * one.size for one in (a, b))
-    shared = np.ones((len(half_a), len(half_b)))
+    grown = (0.5 + MARGIN + DOUBT * a.unsure)[:, None]
+    shared, area_a, area_b = (np.ones((len(a.ids), len(b.class_ids))) for _ in range(3))
     for axis in (0, 1):
-        centre_a, extent_a = a.place[:, None, axis], half_a[:, None, axis]
-        centre_b, extent_b = b.place[:, axis], half_b[:, axis]
+        centre_a, extent_a = a.place[:, None, axis], grown * a.size[:, None, axis]
+        centre_b, extent_b = b.place[:, axis], grown * b.size[:, axis]
         high = np.minimum(centre_a + extent_a, centre_b + extent_b)
         low = np.maximum(centre_a - extent_a, centre_b - extent_b)
         shared *= np.maximum(high - low, 0.0)
-    areas = [4 * half.prod(axis=1) for half in (half_a, half_b)]
-    return shared / (areas[0][:, None] + areas[1] - shared)
+        area_a *= 2 * extent_a
+        area_b *= 2 * extent_b
+    return np.asarray(shared / (area_a + area_b - shared))
 
 
 def _shape_overlap(a: Objects, b: Objects, i: Ints, j: Ints) -> Floats:

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from e2ec_core.contours import Contours
-from e2ec_core.tracking.motion import TrackRows, begin
+from e2ec_core.tracking.motion import TrackRows, begin, speed_around
 from e2ec_core.tracking.objects import NOTHING, objects_of, share_inside
 from e2ec_core.tracking.pairing import pair
 
 PERIOD = 0.1  # s between images whose stamps do not tell
-BRIDGED = 2  # images for which an object that is missed is still told of
+SURE = 0.15  # sizes of the object: how sure the place of one is that is told of, though missed
+CERTAIN = 0.5  # score from which an object is confirmed at first sight
+KEPT = 8  # images that are kept for that; an object missed in more is not told of any longer
 
 
 class Tracker:
@@ -31,7 +33,8 @@ class Tracker:
 
     Args:
         memory: how long a track lasts unseen, and the longest time between two images, s.
-        confirm_after: images in which an object must be seen until its track is confirmed.
+        confirm_after: images in which an object must be seen until its track is confirmed, unless
+            it once has a score of `CERTAIN` or more.
 
     Attributes:
         memory: the same; may change between images.
@@ -51,8 +54,8 @@ class Tracker:
 
     def reset(self) -> None:
         """Ends all tracks."""
-        self._tracks = begin(NOTHING, 0)
-        self._recent: deque[Contours] = deque(maxlen=BRIDGED + 1)  # the newest last
+        self._tracks = begin(NOTHING, 0, np.zeros((0, 2)))
+        self._recent: deque[Contours] = deque(maxlen=KEPT)  # the newest last
         self._seconds, self._period = None, PERIOD
 
     def update(self, contours: Contours, seconds: float) -> Contours:
@@ -75,7 +78,9 @@ class Tracker:
         known, new = row >= 0, np.flatnonzero(row < 0)
         tracks.correct(row[known], objects.take(known))
         row[new] = len(tracks.ids) + np.arange(len(new))
-        tracks = tracks.join(begin(objects.take(new), self._next_id))
+        first = objects.take(new)
+        speed = speed_around(first, tracks, contours.image_size)
+        tracks = tracks.join(begin(first, self._next_id, speed))
         self._next_id += len(new)
         track_ids = np.zeros(len(contours), np.int64)
         for track, group in zip(tracks.ids[row], groups, strict=True):
@@ -87,9 +92,9 @@ class Tracker:
     def confirmed(self) -> Contours:
         """The objects of confirmed tracks, whether seen in the latest image or missed.
 
-        Gaps of up to `BRIDGED` images are filled: an object that was missed has its last contour
-        where its track expects it now, with a score of 0, unless it has left the image by half.
-        `instance_ids` are the `track_ids`.
+        Short gaps are filled: an object that was missed has its last contour where its track
+        expects it now, with a score of 0, as long as the track is sure enough of that place
+        (`SURE`) and unless it has left the image by half. `instance_ids` are the `track_ids`.
 
         Raises:
             ValueError: no image was there yet.
@@ -97,10 +102,12 @@ class Tracker:
         if not self._recent:
             raise ValueError("no image was there yet; call update first")
         latest, tracks = self._recent[-1], self._tracks
-        tracks = tracks.take(tracks.times_seen >= self._confirm_after)
+        tracks = tracks.take(
+            (tracks.times_seen >= self._confirm_after) | (tracks.scores >= CERTAIN)
+        )
         assert latest.track_ids is not None
         seen = latest[np.isin(latest.track_ids, tracks.ids)]
-        missed = (tracks.missed > 0) & (tracks.missed < len(self._recent))
+        missed = (tracks.missed > 0) & (tracks.missed < len(self._recent)) & (tracks.unsure < SURE)
         missed &= share_inside(tracks.boxes_xyxy, latest.image_size) >= 0.5
         parts = [seen, *(self._moved(row) for row in tracks.take(missed).rows())]
         return _joined([one for one in parts if one.vertices.shape[1] == seen.vertices.shape[1]])
