@@ -8,8 +8,9 @@ from scipy.optimize import linear_sum_assignment
 from e2ec_core.tracking.motion import TrackRows
 from e2ec_core.tracking.objects import CELLS, Floats, Ints, Objects
 
-MARGIN = 0.5  # boxes grow by this share of their size on every side, so that near ones overlap,
-DOUBT = 1.5  # ... and by this many standard deviations of the track's place more
+MARGIN = 0.5  # boxes grow by this share of their size on every side, so that near ones overlap ...
+DOUBT = 1.5  # ... and those of tracks by this many standard deviations of their place more
+NEARNESS = 0.05  # of a centre where it is expected, to choose where overlaps are alike
 LEAST = 0.03  # objects that overlap less are different ones
 
 
@@ -21,7 +22,7 @@ def pair(tracks: TrackRows, objects: Objects) -> Ints:
     likeness = _box_overlap(tracks, objects)
     likeness[tracks.class_ids[:, None] != objects.class_ids] = 0.0
     near = np.nonzero(likeness)
-    likeness[near] += _shape_overlap(tracks, objects, *near)
+    likeness[near] += _shape_overlap(tracks, objects, *near) + _nearness(tracks, objects, *near)
     likeness[likeness < LEAST] = 0.0
     track, found = linear_sum_assignment(likeness, maximize=True)
     fits = likeness[track, found] > 0
@@ -29,19 +30,28 @@ def pair(tracks: TrackRows, objects: Objects) -> Ints:
     return row
 
 
+def _nearness(a: Objects, b: Objects, i: Ints, j: Ints) -> Floats:
+    """A little more for the pairs a[i], b[j] whose centres are near, in sizes of a."""
+    offset = np.abs(b.place[j, :2] - a.place[i, :2]) / a.size[i]
+    return np.asarray(NEARNESS / (1 + 4 * offset.sum(axis=1)))
+
+
 def _box_overlap(a: TrackRows, b: Objects) -> Floats:
-    """Intersection over union of the boxes with their margins, [A, B]."""
-    grown = (0.5 + MARGIN + DOUBT * a.unsure)[:, None]
-    shared, area_a, area_b = (np.ones((len(a.ids), len(b.class_ids))) for _ in range(3))
+    """Intersection over union of the boxes with their margins, [A, B].
+
+    Inside the larger margin of a track in doubt the place matters less, and size more.
+    """
+    half_a = (0.5 + MARGIN + DOUBT * a.unsure[:, None]) * a.size
+    half_b = (0.5 + MARGIN) * b.size
+    shared = np.ones((len(half_a), len(half_b)))
     for axis in (0, 1):
-        centre_a, extent_a = a.place[:, None, axis], grown * a.size[:, None, axis]
-        centre_b, extent_b = b.place[:, axis], grown * b.size[:, axis]
+        centre_a, extent_a = a.place[:, None, axis], half_a[:, None, axis]
+        centre_b, extent_b = b.place[:, axis], half_b[:, axis]
         high = np.minimum(centre_a + extent_a, centre_b + extent_b)
         low = np.maximum(centre_a - extent_a, centre_b - extent_b)
         shared *= np.maximum(high - low, 0.0)
-        area_a *= 2 * extent_a
-        area_b *= 2 * extent_b
-    return np.asarray(shared / (area_a + area_b - shared))
+    areas = [4 * half.prod(axis=1) for half in (half_a, half_b)]
+    return shared / (areas[0][:, None] + areas[1] - shared)
 
 
 def _shape_overlap(a: Objects, b: Objects, i: Ints, j: Ints) -> Floats:
