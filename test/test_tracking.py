@@ -20,6 +20,7 @@ OUTLINE = np.stack([np.sin(ANGLES), np.cos(ANGLES)], axis=1)
 
 def image(
     *places: Sequence[float],
+    score: float = 0.9,
     classes: Sequence[int] | None = None,
     size: tuple[int, int] = SIZE,
     parts: Sequence[int] | None = None,
@@ -29,7 +30,7 @@ def image(
     vertices = boxes[:, None, :2] + OUTLINE * boxes[:, None, 2:] / 2
     return Contours(
         vertices=vertices.astype(np.float32),
-        scores=np.full(len(boxes), 0.9, np.float32),
+        scores=np.full(len(boxes), score, np.float32),
         class_ids=np.array(classes if classes is not None else [0] * len(boxes), np.int64),
         stage="final",
         image_size=size,
@@ -52,11 +53,22 @@ def steady(tracker: Tracker) -> dict[int, tuple[float, float, float]]:
     return dict(zip(told.track_ids.tolist(), map(tuple, rows), strict=True))
 
 
-def test_an_object_keeps_its_id_and_is_confirmed_on_second_sight() -> None:
+@pytest.mark.parametrize(("score", "confirmed_at"), [(0.9, 0), (0.5, 0), (0.49, 1)])
+def test_an_object_keeps_its_id_and_is_confirmed_by_its_score_or_on_second_sight(
+    score: float, confirmed_at: int
+) -> None:
     tracker = Tracker()
     for step in range(30):
         # 45 px an image: faster than its own width.
-        assert ids(tracker, image((100 + 45 * min(step, 20), 200)), step * PERIOD) == [0]
+        seen = image((100 + 45 * min(step, 20), 200), score=score)
+        assert ids(tracker, seen, step * PERIOD) == [0]
+        assert list(steady(tracker)) == [0][: step >= confirmed_at]
+
+
+def test_an_object_that_was_sure_once_stays_confirmed() -> None:
+    tracker = Tracker(confirm_after=5)
+    for step, score in enumerate((0.4, 0.6, 0.4)):
+        ids(tracker, image((100, 200), score=score), step * PERIOD)
         assert list(steady(tracker)) == [0][: step >= 1]
 
 
@@ -113,17 +125,37 @@ def test_short_gaps_of_confirmed_tracks_are_bridged_where_the_object_should_be()
     tracker = Tracker()
     for step in range(10):
         people = [(100 + 6 * step, 200), (900, 150, 20, 50)]
-        assert ids(tracker, image(*people), step * PERIOD) == [0, 1]
+        assert ids(tracker, image(*people, score=0.4), step * PERIOD) == [0, 1]
     for step in (10, 11, 12):
         false = [(400, 300)] if step == 10 else []
-        ids(tracker, image((900, 150, 20, 50), *false), step * PERIOD)
+        ids(tracker, image((900, 150, 20, 50), *false, score=0.4), step * PERIOD)
         told = steady(tracker)
-        assert told[1] == pytest.approx((0.9, 900, 150), abs=0.01)
+        assert told[1] == pytest.approx((0.4, 900, 150), abs=0.01)
         if step < 12:
             assert told[0] == pytest.approx((0.0, 100 + 6 * step, 200), abs=1.0)
         assert set(told) == ({0, 1} if step < 12 else {1})
     assert ids(tracker, image((100 + 6 * 13, 200)), 13 * PERIOD) == [0]
     assert tracker.confirmed().instance_ids is not None
+
+
+@pytest.mark.parametrize("size", [(40, 80), (1.5, 3)])
+def test_gaps_are_not_bridged_where_the_place_is_not_sure(size: tuple[float, float]) -> None:
+    """A speed is not known after the second sight, and of some pixels a place is not."""
+    tracker = Tracker()
+    for step in range(2 if size[0] > 2 else 10):
+        ids(tracker, image((100 + 6 * step, 200, *size)), step * PERIOD)
+        assert list(steady(tracker)) == [0]
+    ids(tracker, image(), (step + 1) * PERIOD)
+    assert steady(tracker) == {}
+
+
+def test_a_new_object_is_expected_to_move_like_those_around() -> None:
+    """A street that passes: 120 px an image, three widths of a person who steps into it."""
+    tracker = Tracker()
+    for step in range(8):
+        street = [(100 + 120 * step + x, 210) for x in (0, 120, 300)][: 2 if step < 5 else 3]
+        found = ids(tracker, image(*street), step * PERIOD)
+        assert found == [0, 1, 2][: len(street)], step
 
 
 def test_an_object_that_leaves_the_image_is_not_told_of_any_longer() -> None:

@@ -34,15 +34,17 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Inside:
-    """The samples well inside the outlines of one object.
+    """The samples inside the outlines of one object.
 
     Attributes:
-        rows: int64 [m], which samples.
-        depth: float64 [m], px from each to the nearest pixel outside.
+        rows: int64 [m], which samples are well inside.
+        depth: float64 [m], px from each of these to the nearest pixel outside.
+        rim: int64 [r], which samples are inside, but too near to the outline to be sure.
     """
 
     rows: Indices
     depth: Points
+    rim: Indices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,7 @@ def _inside(
     x: Indices, y: Indices, outlines: Sequence[ArrayLike], image_size: tuple[int, int]
 ) -> Inside:
     """The samples well inside the outlines of one object; x, y [n] are their pixels."""
-    depth = np.zeros(len(x))
+    depth, rim = np.zeros(len(x)), np.zeros(len(x), np.bool_)
     size = np.array(image_size[::-1])
     for outline in outlines:
         vertices = np.asarray(outline, np.float64)
@@ -176,10 +178,11 @@ def _inside(
         far = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
         there = np.flatnonzero((x >= left) & (x < right) & (y >= top) & (y < bottom))
         found = far[y[there] - top, x[there] - left]
+        rim[there] |= found > 0
         found[found <= EROSION * far.max()] = 0.0
         depth[there] = np.maximum(depth[there], found)
     rows = np.flatnonzero(depth)
-    return Inside(rows=rows, depth=depth[rows])
+    return Inside(rows=rows, depth=depth[rows], rim=np.flatnonzero(rim & (depth == 0)))
 
 
 def _cores(inside: Sequence[Inside], distances: Points, amodal: bool) -> dict[int, Points]:
@@ -191,24 +194,42 @@ def _cores(inside: Sequence[Inside], distances: Points, amodal: bool) -> dict[in
     claims = np.zeros(len(distances), np.int64)
     for own in inside:
         claims[own.rows] += 1
+    alone = {i: claims[own.rows] == 1 for i, own in enumerate(inside)}
     cores: dict[int, Points] = {}
     explained = np.zeros(len(distances), np.bool_)
-    shared = []
     for i, own in enumerate(inside):
-        core = _core(own, claims[own.rows] == 1, distances)
-        if core is None:
-            shared.append(i)
-        else:
-            cores[i] = core
-            explained[own.rows] |= _fits(distances[own.rows], core)
-    for i in shared:
-        own = inside[i]
-        core = _core(own, ~explained[own.rows], distances)
-        if core is None and not amodal:
-            core = _core(own, np.ones(len(own.rows), np.bool_), distances)
+        core = _core(own, alone[i], distances)
         if core is not None:
             cores[i] = core
-    return cores
+            explained[own.rows] |= _fits(distances[own.rows], core)
+    for i in [i for i in alone if i not in cores]:
+        own = inside[i]
+        alone[i] = ~explained[own.rows]
+        core = _core(own, alone[i], distances)
+        if core is None and not amodal:
+            alone[i] = np.ones(len(own.rows), np.bool_)
+            core = _core(own, alone[i], distances)
+        if core is not None:
+            cores[i] = core
+    return _without_rims(inside, cores, alone, distances)
+
+
+def _without_rims(
+    inside: Sequence[Inside],
+    cores: dict[int, Points],
+    alone: dict[int, NDArray[np.bool_]],
+    distances: Points,
+) -> dict[int, Points]:
+    """The cores again, without points that lie in the rim of another object and fit it.
+
+    A rim does not tell where its own object is, but what lies in it at that distance does not
+    tell where the other one is either: outlines of objects behind one another meet there.
+    """
+    rims = np.zeros(len(distances), np.bool_)
+    for i, core in cores.items():
+        rims[inside[i].rim] |= _fits(distances[inside[i].rim], core)
+    again = {i: _core(inside[i], alone[i] & ~rims[inside[i].rows], distances) for i in cores}
+    return {i: core if again[i] is None else again[i] for i, core in cores.items()}  # type: ignore[misc]
 
 
 def _core(own: Inside, chosen: NDArray[np.bool_], distances: Points) -> Points | None:

@@ -120,6 +120,17 @@ def test_two_outlines_of_one_object_do_not_share_points() -> None:
     assert locations[0].points > 5 * locations[1].points  # its rim
 
 
+def test_what_shines_into_the_rim_of_a_nearer_object_does_not_pull_it() -> None:
+    """Of a dark car behind only the top is seen, by few points; its outline reaches too low."""
+    samples = scene((CAR, 10.0), ((110, 50, 170, 140), 30.0))
+    kept = (samples.points[:, 2] != 30) | (np.arange(len(samples)) % 6 == 0)
+    seen = Samples(points=samples.points[kept], pixels=samples.pixels[kept], rows=samples.rows)
+    low: Rectangle = (110, 60, 170, 92)
+    (car, behind), _ = locate(seen, [outline(CAR), outline(low)], SIZE)
+    assert car.position[2] == car.high[2] == 10
+    assert behind.position[2] == behind.low[2] == 30
+
+
 def unknown(location: Location) -> bool:
     numbers = [location.position, location.low, location.high, location.spread, location.extent]
     return location.points == 0 and bool(np.isnan([*np.concatenate(numbers), location.near]).all())
