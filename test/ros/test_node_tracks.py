@@ -68,8 +68,9 @@ def test_ids_stay_with_objects_and_tracks_fill_gaps(
     assert [best(answer) for answer in answers] == [cup] * 4
 
     bench.wait(lambda: len(tracks) == 4)
-    assert not tracks[0].instances
-    for heard, answer in zip(tracks[1:], answers[1:], strict=True):
+    doubtful = {one.track_id for one in answers[0].instances if one.score < 0.5}
+    assert not doubtful & {one.track_id for one in tracks[0].instances}
+    for heard, answer in zip(tracks, answers, strict=True):
         assert heard.header == answer.header
         assert (heard.width, heard.height, heard.model) == (512, 384, answer.model)
         assert heard.instances[0].track_id == heard.instances[0].instance_id == cup
