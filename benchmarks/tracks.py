@@ -214,7 +214,7 @@ and once by that of masks; DetA, AssA, MOTA and id switches (at an overlap of .5
 `~/contours` (its `track_id`), SORT and norfair do; `~/tracks` also fills gaps while it is sure of
 the place, and leaves out what was found once with a score below .5. All scores here are 1, so the
 false objects are in it. SORT and norfair see boxes. The settings of our tracker were chosen on the
-KITTI sequences with the seeds 50 to 71 and on the drives 100 to 103; the table has other ones.
+KITTI sequences with the seeds 50 to 82 and on the drives 100 to 103; the table has other ones.
 """
 
 
