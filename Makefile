@@ -8,7 +8,7 @@ CONFIG ?= config/training/lite_coco.yaml
 PYTEST ?= python -m pytest -n auto --maxprocesses=4 --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow bench lint format reference train clean
+.PHONY: help env demo test test-slow matrix bench lint format reference train clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -25,6 +25,9 @@ test: env  ## Run the tests
 
 test-slow: env  ## Run the slow tests too: colcon builds, long training checks
 	@$(RUN) $(PYTEST)
+
+matrix:  ## Run the tests with other Pythons, ROS, NumPy, OpenCV: docs/distros.md; CELLS="names"
+	@$(PYTHON) tools/matrix.py $(CELLS)
 
 bench: env  ## Run the benchmarks of a CPU (under ten minutes), with the committed tables beside
 	@$(RUN) python benchmarks/bench.py
@@ -45,5 +48,5 @@ train: env  ## Train the lite model; CONFIG=file (tools/with_ros e2ec lists all 
 	@$(RUN) e2ec train --config "$(CONFIG)"
 
 clean:  ## Remove the environment and everything built
-	rm -rf .venv build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .matrix build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,9 +1,10 @@
 """Makes the project's environment in `.venv`: packages, ROS 2 and the compiled messages.
 
-Run through `make env`; `make demo` adds the word `demo`: without PyTorch and what training and
-tests need, unless there is an NVIDIA GPU. Where a ROS 2 is sourced, its rclpy is used; elsewhere
-ROS 2 comes from PyPI. A second run compares fingerprints and returns at once. `tools/with_ros
-COMMAND` (or sourcing `.venv/ros.sh`) then gives a command the right paths.
+Run through `make env`. The word `test` leaves out PyTorch and what needs it, `demo` (of `make
+demo`) what tests need too; with an NVIDIA GPU it leaves nothing out. Where a ROS 2 is sourced, its
+rclpy is used; elsewhere ROS 2 comes from PyPI, by the list `tools/ros_wheels.txt`. A second run
+compares fingerprints and returns at once. `tools/with_ros COMMAND` (or sourcing `.venv/ros.sh`)
+then gives a command the right paths.
 
 Environment variables: TORCH_INDEX, the package index with the wanted torch build (empty: none).
 """
@@ -14,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,13 +34,15 @@ LOG = VENV / "setup.log"
 # Outside site-packages: there the generated `e2ec_ros` would hide that of the source tree.
 GENERATED_PYTHON = "lib/e2ec_ros_python"
 NODE_EXTRAS = ("ros",)
-MORE_EXTRAS = ("torch", "train", "evaluate", "tracks", "export", "dev")
-"""Of pyproject.toml: what the nodes and the demo need, and what training and tests need too."""
+TEST_EXTRAS = ("tracks", "dev")
+TORCH_EXTRAS = ("torch", "train", "evaluate", "export")
+"""Of pyproject.toml: what the nodes and the demo need, what tests need too, and with PyTorch."""
 FITS_NUMPY = ("opencv-python-headless", "pycocotools", "scikit-image", "scipy", "shapely")
 NODE_IMPORTS = (
     "cv2, jsonargparse, onnxruntime, skimage.io, skimage.data, rclpy.lifecycle, rosbags.highlevel"
 )
-MORE_IMPORTS = "torch, torch.nn.attention, pycocotools.coco, hypothesis, pytest"
+TEST_IMPORTS = "scipy.optimize, hypothesis, pytest"
+TORCH_IMPORTS = "torch, torch.nn.attention, pycocotools.coco"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # The Python that made the virtual environment, also when this script runs inside it.
 BASE_PYTHON = getattr(sys, "_base_executable", sys.executable)
@@ -55,19 +59,26 @@ def main() -> int:
         check_machine(ros)
         with Path(__file__).open() as lock:  # two at once would take each other's files away
             fcntl.flock(lock, fcntl.LOCK_EX)
-            bring_up_to_date(ros, lean=sys.argv[1:] == ["demo"] and not has_nvidia())
+            bring_up_to_date(ros, left_out(sys.argv[1:]))
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def bring_up_to_date(ros: str | None, *, lean: bool) -> None:
+def left_out(words: list[str]) -> tuple[str, ...]:
+    """Returns the stages that the words of the command line leave out."""
+    if words == ["test"]:
+        return ("torch",)
+    return ("tests", "torch") if words == ["demo"] and not has_nvidia() else ()
+
+
+def bring_up_to_date(ros: str | None, without: Iterable[str]) -> None:
     """Runs the stages whose inputs changed, and those after them.
 
     Args:
         ros: the sourced ROS.
-        lean: leave out the last stage, what only training and tests need.
+        without: stages to leave out.
     """
     packages = digest(
         [REPO / "constraints.txt", REPO / "tools/ros_wheels.txt"],
@@ -77,10 +88,11 @@ def bring_up_to_date(ros: str | None, *, lean: bool) -> None:
         "venv": f"{sys.version_info[:2]} {ros} {VENV}",
         "packages": packages,
         "messages": digest(message_inputs(), installed_names()),
-        "more": packages,
+        "tests": packages,
+        "torch": packages,
     }
-    if lean:
-        del wanted["more"]
+    for stage in without:
+        del wanted[stage]
     made = json.loads(STAMP.read_text()) if STAMP.is_file() else {}
     if wanted.items() <= made.items():
         return
@@ -154,13 +166,19 @@ def install_packages(ros: str | None) -> None:
         repair_cmake_exports()
 
 
-def install_more(ros: str | None) -> None:
-    """Installs torch and all else that training and tests need."""
+def install_tests(ros: str | None) -> None:
+    """Installs what tests need that run without torch."""
+    more = list(project_requirements((*NODE_EXTRAS, *TEST_EXTRAS)))
+    pip_install("Installing what tests need", ros, more, TEST_IMPORTS)
+
+
+def install_torch(ros: str | None) -> None:
+    """Installs torch and all else that training needs."""
     index = torch_index()
-    more = list(project_requirements((*NODE_EXTRAS, *MORE_EXTRAS)))
+    more = list(project_requirements((*NODE_EXTRAS, *TEST_EXTRAS, *TORCH_EXTRAS)))
     options = ["--extra-index-url", index] if index else []
-    title = "Installing PyTorch and what training and tests need"
-    pip_install(title, ros, [*options, *more], MORE_IMPORTS)
+    title = "Installing PyTorch and what training needs"
+    pip_install(title, ros, [*options, *more], TORCH_IMPORTS)
 
 
 def pip_install(title: str, ros: str | None, words: list[str], imports: str) -> None:
@@ -370,7 +388,11 @@ def venv_python() -> str:
 
 def ros_name(ros: str | None) -> str:
     """Returns how to call the ROS in use."""
-    return f"ROS {ros} as sourced" if ros else "ROS 2 Kilted from PyPI"
+    if ros:
+        return f"ROS {ros} as sourced"
+    wheels = (REPO / "tools/ros_wheels.txt").read_text()
+    (distro,) = re.findall(r"^ros-(\w+)-rclpy$", wheels, re.MULTILINE)
+    return f"ROS 2 {distro.title()} from PyPI"
 
 
 def run_quietly(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -404,7 +426,8 @@ STAGES = {
     "venv": make_venv,
     "packages": install_packages,
     "messages": build_messages,
-    "more": install_more,
+    "tests": install_tests,
+    "torch": install_torch,
 }
 
 if __name__ == "__main__":

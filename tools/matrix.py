@@ -1,0 +1,358 @@
+"""Runs the tests with other Pythons, ROS releases, NumPys and OpenCVs: `make matrix`.
+
+`make matrix CELLS="jazzy trixie"` runs these of the cells below; without CELLS all that have not
+run on this commit. Each is a clone of the last commit in `.matrix/NAME`, with an environment of
+its own that goes once all tests passed. A Python that is not found is made where root and
+debootstrap are there: a Debian of its own in `.matrix/roots`. Results go one by one to
+`.matrix/results.jsonl`, then the newest of each cell to docs/distros.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+REPO = Path(__file__).resolve().parent.parent
+WORK = REPO / ".matrix"
+RESULTS = WORK / "results.jsonl"
+TABLE = REPO / "docs/distros.md"
+SHARED = Path(os.environ.get("E2EC_SHARED", REPO.parent / "shared"))
+DEBIANS = {"3.11": "bookworm", "3.13": "trixie", "3.14": "forky"}
+"""Python to the Debian that has it."""
+DEBIAN_PACKAGES = "python3-venv,python3-dev,g++,cmake,git,ca-certificates"
+TIME_LIMIT = 7200  # s for the tests of one cell
+# Of the shell that calls, these are of another Python or ROS.
+FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", "AMENT_PREFIX_PATH", "ROS_DISTRO")
+VERSIONS = """
+import importlib.metadata as m, json, platform, cv2, numpy
+def version(name):
+    try: return m.version(name)
+    except m.PackageNotFoundError: return ""
+print(json.dumps({"python": platform.python_version(), "numpy": numpy.__version__,
+    "opencv": cv2.__version__, "torch": version("torch"), "rclpy": version("ros-rclpy")}))
+"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is tried together.
+
+    Attributes:
+        name: of the cell and its folder.
+        like: where these versions are found together.
+        python: such as 3.12.
+        ros: the ROS whose wheels are installed; where there are none, the library alone is tested.
+        numpy, opencv: versions on PyPI.
+        torch: whether PyTorch is installed; without it ONNX Runtime does the work.
+    """
+
+    name: str
+    like: str
+    python: str
+    ros: str
+    numpy: str
+    opencv: str
+    torch: bool = True
+
+
+CELLS = (
+    Cell("constraints", "`constraints.txt`", "3.11", "kilted", "2.4.6", "5.0.0.93"),
+    Cell("jazzy", "Jazzy on Ubuntu 24.04", "3.12", "jazzy", "1.26.4", "4.6.0.66"),
+    Cell("kilted", "Kilted on Ubuntu 24.04", "3.12", "kilted", "1.26.4", "4.6.0.66"),
+    Cell("jazzy310", "an old Python", "3.10", "jazzy", "1.26.4", "4.8.1.78"),
+    Cell("trixie", "Debian 13", "3.13", "kilted", "2.2.6", "4.10.0.84"),
+    Cell("newest", "the newest of all", "3.13", "jazzy", "2.5.5", "5.0.0.93"),
+    Cell("kilted310", "an old Python", "3.10", "kilted", "2.2.6", "5.0.0.93", torch=False),
+    Cell("humble", "Humble's Python", "3.10", "humble", "1.26.4", "4.6.0.66", torch=False),
+    Cell("lyrical", "Lyrical on Ubuntu 26.04", "3.14", "lyrical", "2.3.5", "4.10.0.84"),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a cell.
+
+    Attributes:
+        cell, commit, date: which, of what, when.
+        versions: what was installed, by name; empty where nothing could be.
+        counts: `passed`, `failed`, `skipped` and `seconds` of the tests.
+        failures: the tests that failed.
+        notes: what could not run, and why.
+    """
+
+    cell: str
+    commit: str
+    date: str
+    versions: dict[str, str]
+    counts: dict[str, int]
+    failures: list[str]
+    notes: list[str]
+
+
+class CannotRunError(Exception):
+    """Why a cell cannot run; one line."""
+
+
+def main() -> int:
+    """Runs the cells that are due and writes the table; returns 1 if a test failed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("cells", nargs="*", choices=[[], *(cell.name for cell in CELLS)])
+    parser.add_argument("--keep", action="store_true", help="keep environments that passed")
+    arguments = parser.parse_args()
+    WORK.mkdir(exist_ok=True)
+    commit = git("rev-parse", "--short=10", "HEAD")
+    results = newest_results()
+    for cell in CELLS:
+        done = results.get(cell.name)
+        due = cell.name in arguments.cells if arguments.cells else not done
+        if due or (not arguments.cells and done and done.commit != commit):
+            print(f"{cell.name}: {cell.like}", flush=True)
+            results[cell.name] = result = run(cell, commit)
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(asdict(result)) + "\n")
+            print(f"  {result.counts} {result.notes} {result.failures}", flush=True)
+            if result.counts and not result.failures and not arguments.keep:
+                shutil.rmtree(WORK / cell.name)
+    TABLE.write_text(table(results))
+    return int(any(result.failures for result in results.values()))
+
+
+def newest_results() -> dict[str, Result]:
+    """Returns the last result of each cell by its name."""
+    lines = RESULTS.read_text().splitlines() if RESULTS.is_file() else []
+    results = [Result(**json.loads(line)) for line in lines]
+    return {result.cell: result for result in results}
+
+
+def run(cell: Cell, commit: str) -> Result:
+    """Makes a cell's environment and runs the tests in it."""
+    result = Result(cell.name, commit, time.strftime("%Y-%m-%d"), {}, {}, [], [])
+    folder = WORK / cell.name
+    try:
+        place = Place(cell.python, folder)
+        if not folder.is_dir():
+            git("clone", "--quiet", str(REPO), str(folder))
+        git("fetch", "--quiet", "origin", "HEAD", folder=folder)
+        git("reset", "--quiet", "--hard", "FETCH_HEAD", folder=folder)
+        result = replace(result, notes=make_environment(cell, place))
+        versions = json.loads(place.call([place.inside, "-c", VERSIONS], "versions"))
+        result = replace(result, versions=versions)
+        counts, failures = run_tests(place, with_ros=bool(versions["rclpy"]))
+        return replace(result, counts=counts, failures=failures)
+    except CannotRunError as error:
+        return replace(result, notes=[*result.notes, str(error)])
+
+
+class Place:
+    """Where the commands of a cell run: this system, or a Debian that has its Python.
+
+    Attributes:
+        python: the command that is this Python.
+        inside: the Python of the cell's environment.
+    """
+
+    def __init__(self, version: str, folder: Path) -> None:
+        self.folder, self.inside = folder, str(folder / ".venv/bin/python")
+        self._prefix: list[str] = []
+        found = find_python(version)
+        self.python = found or f"/usr/bin/python{version}"
+        if not found:
+            self._prefix = enter_debian(version, folder)
+
+    def call(self, command: Sequence[str], name: str, limit: float | None = None) -> str:
+        """Runs a command in the cell's folder and returns its output.
+
+        Raises:
+            CannotRunError: it failed, or took more than `limit` s; what it said is in a log.
+        """
+        log = WORK / f"{self.folder.name}.{name}.log"
+        environment = {k: v for k, v in os.environ.items() if k not in FOREIGN}
+        environment["E2EC_SHARED"] = str(SHARED)
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [*self._prefix, *command],
+                cwd=self.folder,
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                stdin=subprocess.DEVNULL,
+            )
+            try:
+                output, _ = process.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise CannotRunError(f"{name} took more than {limit:g} s") from None
+            errors.write(output)
+        if process.returncode not in (0, 1 if name == "tests" else 0):
+            said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            errors_said = [line for line in said if re.match(r"error|E ", line, re.IGNORECASE)]
+            raise CannotRunError(f"{name}: {(errors_said or said or ['failed'])[-1].strip()}")
+        return output
+
+
+def find_python(version: str) -> str | None:
+    """Returns a CPython of this system that can make environments, from PATH, pyenv or uv."""
+    name = f"python{version}"
+    places = [Path(folder) / name for folder in os.get_exec_path()]
+    for pattern in (f".pyenv/versions/{version}.*", f".local/share/uv/python/cpython-{version}.*"):
+        places += sorted(Path.home().glob(f"{pattern}/bin/{name}"), reverse=True)
+    test = "import ensurepip, venv, sqlite3, ssl, sys; print('%d.%d' % sys.version_info[:2])"
+    for place in places:
+        if place.is_file():
+            said = subprocess.run([place, "-c", test], capture_output=True, text=True, check=False)
+            if said.stdout.strip() == version:
+                return str(place)
+    return None
+
+
+def enter_debian(version: str, folder: Path) -> list[str]:
+    """Makes the Debian that has a Python, once; returns what runs a command in it.
+
+    The command sees the cell's folder and the reference data at their own paths.
+    """
+    missing = f"no CPython {version} found"
+    if version not in DEBIANS:
+        raise CannotRunError(f"{missing}, nor a Debian that has it")
+    if os.geteuid() or not shutil.which("debootstrap"):
+        raise CannotRunError(f"{missing}; root and debootstrap make one from Debian")
+    debian = DEBIANS[version]
+    root = WORK / "roots" / debian
+    if not (root / "usr/bin" / f"python{version}").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        mirror, scripts = "http://deb.debian.org/debian", Path("/usr/share/debootstrap/scripts")
+        script = scripts / (debian if (scripts / debian).exists() else "sid")
+        with (WORK / f"{debian}.log").open("w") as log:
+            made = subprocess.run(
+                ["debootstrap", "--variant=minbase", f"--include={DEBIAN_PACKAGES}"]
+                + [debian, str(root), mirror, str(script)],
+                stdout=log,
+                stderr=log,
+                check=False,
+            )
+        if made.returncode:
+            raise CannotRunError(f"{missing}; debootstrap {debian} failed")
+    mounts = ["mount -t proc proc $0/proc", "mount --rbind /dev $0/dev"]
+    for path in (folder, SHARED, Path("/etc/ssl/certs")):
+        if path == folder or path.is_dir():
+            mounts += [f"mkdir -p $0{path}", f"mount --bind {path} $0{path}"]
+    program = " && ".join([*mounts, f'exec chroot $0 env -C {folder} "$@"'])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return ["unshare", "--mount", "sh", "-c", program, str(root)]
+
+
+def make_environment(cell: Cell, place: Place) -> list[str]:
+    """Installs a cell's versions; returns what could not be installed, and why."""
+    constraints = place.folder / "constraints.txt"
+    wanted = {"numpy": cell.numpy, "opencv-python-headless": cell.opencv}
+    lines = constraints.read_text().splitlines()
+    free = (*(f"{name}==" for name in wanted), *(["ros-"] if cell.ros != "kilted" else []))
+    lines = [line for line in lines if not line.startswith(free)]
+    constraints.write_text("\n".join([*lines, *(f"{n}=={v}" for n, v in wanted.items()), ""]))
+    wheels = place.folder / "tools/ros_wheels.txt"
+    wheels.write_text(wheels.read_text().replace("kilted", cell.ros))
+    notes = []
+    try:
+        place.call([place.python, "-m", "pip", "download", "--no-deps", "-d", ".matrix",
+                    f"ros-{cell.ros}-rclpy"], "wheels")  # fmt: skip
+        with_ros = True
+    except CannotRunError:
+        notes.append(f"no wheel of {cell.ros}'s rclpy for CPython {cell.python}: library alone")
+        with_ros = False
+    if with_ros:
+        place.call([place.python, "tools/setup_env.py", "test"], "set-up")
+        install = [place.python, "tools/setup_env.py"]
+    else:
+        place.call([place.python, "-m", "venv", ".venv"], "venv")
+        pip = [place.inside, "-m", "pip", "install", "-c", "constraints.txt"]
+        place.call([*pip, ".[ros,tracks,dev]"], "set-up")
+        install = [*pip, ".[train,evaluate,export]"]
+    if not cell.torch:
+        return [*notes, "without PyTorch, by choice"]
+    try:
+        place.call(install, "torch")
+    except CannotRunError as error:
+        notes.append(f"no PyTorch ({error}): the ONNX side alone")
+    return notes
+
+
+def run_tests(place: Place, *, with_ros: bool) -> tuple[dict[str, int], list[str]]:
+    """Returns the counts of a cell's tests, and the names of those that failed."""
+    python = ["tools/with_ros", "python"] if with_ros else [place.inside]
+    report = place.folder / ".matrix.xml"
+    report.unlink(missing_ok=True)
+    options = ["-n", "auto", "--maxprocesses=4", "--dist=loadfile", "-m", "not slow"]
+    command = [*python, "-m", "pytest", *options, f"--junit-xml={report}"]
+    place.call(command, "tests", TIME_LIMIT)
+    suite = next(ElementTree.parse(report).iter("testsuite"))
+    total, failed, skipped = (
+        sum(int(suite.get(name, 0)) for name in names)
+        for names in (("tests",), ("failures", "errors"), ("skipped",))
+    )
+    failures = [
+        f"{case.get('classname')}.{case.get('name')}"
+        for case in suite.iter("testcase")
+        if case.find("failure") is not None or case.find("error") is not None
+    ]
+    passed, seconds = total - failed - skipped, round(float(suite.get("time", 0)))
+    counts = {"passed": passed, "failed": failed, "skipped": skipped, "seconds": seconds}
+    return counts, failures
+
+
+def table(results: dict[str, Result]) -> str:
+    """Returns the page of all cells."""
+    rows = []
+    for cell in CELLS:
+        result = results.get(cell.name)
+        if result is None:
+            continue
+        versions, counts, notes = result.versions, result.counts, list(result.notes)
+        if result.failures:
+            notes.append("failed: " + ", ".join(f"`{name}`" for name in result.failures))
+        rclpy = f"{cell.ros.title()}, rclpy {versions['rclpy']}" if versions.get("rclpy") else "-"
+        columns = [
+            cell.like,
+            versions.get("python", cell.python),
+            rclpy,
+            versions.get("numpy", cell.numpy),
+            versions.get("opencv", cell.opencv),
+            versions.get("torch") or "-",
+            *(str(counts[name]) if counts else "-" for name in ("passed", "failed", "skipped")),
+            f"{counts['seconds'] / 60:.0f} min" if counts else "not run",
+            f"{result.date}, {result.commit}",
+            "; ".join(notes),
+        ]
+        rows.append("| " + " | ".join(columns) + " |")
+    return PAGE + "\n".join(rows) + "\n"
+
+
+def git(*words: str, folder: Path = REPO) -> str:
+    """Runs git in a folder and returns what it said."""
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+PAGE = """# Proven versions
+
+Written by `make matrix`: the tests of `make test` with other versions of what the package stands
+on, each row in an environment of its own. Versions are those that ran. ROS is the real one, in
+wheels from PyPI; what these do not hold (launch, TF, RViz) skips.
+
+| as in | CPython | ROS | NumPy | OpenCV | PyTorch | passed | failed | skipped | time | run | notes |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+"""  # noqa: E501
+
+if __name__ == "__main__":
+    sys.exit(main())
