@@ -26,10 +26,10 @@ from sensor_msgs.msg import Image
 
 from e2ec_ros.demo.children import ChildProcess
 from e2ec_ros.demo.domains import own_domain
+from e2ec_ros.distro import dds_environment
 from e2ec_ros.images import fill_image
 from e2ec_ros.msg import InstanceContourArray
 from e2ec_ros.outputs import CONTOURS_QOS
-from e2ec_ros.resources import dds_environment
 from street_scenes import make_scene
 
 CAMERAS = ("front", "left", "rear")

@@ -32,7 +32,7 @@ from threads import processor
 
 from e2ec_core.inference import Predictor, PredictorSettings
 from e2ec_ros.demo.domains import own_domain
-from e2ec_ros.resources import dds_environment
+from e2ec_ros.distro import dds_environment
 from street_scenes import make_scene
 
 HERE = Path(__file__).resolve()

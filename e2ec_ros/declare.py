@@ -16,6 +16,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from e2ec_ros.distro import add_parameter_callbacks
 from e2ec_ros.parameter_specs import CHANGE_HELP, Change, ParameterSpec, Value, specs
 from e2ec_ros.qos_overrides import PREFIX
 
@@ -67,11 +68,7 @@ class DeclaredParameters(Generic[T]):
         except ValueError as error:  # possible alone, but not together
             self.problems[_TOGETHER], self.value = str(error), kind()
         _warn_of_unknown(node, list(self._specs))
-        node.add_on_set_parameters_callback(self._judge)
-        self._has_post_set = hasattr(node, "add_post_set_parameters_callback")  # not on Humble
-        if self._has_post_set:
-            node.add_pre_set_parameters_callback(self._convert)
-            node.add_post_set_parameters_callback(self._take)
+        add_parameter_callbacks(node, convert=self._convert, judge=self._judge, take=self._take)
 
     def require_possible(self) -> None:
         """Raises ValueError with every start value that was impossible and not mended since."""
@@ -110,8 +107,6 @@ class DeclaredParameters(Generic[T]):
             self._check(self._kind(**self._values_with(changed)))
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if not self._has_post_set:
-            self._take(changed)
         return SetParametersResult(successful=True)
 
     def _require_changeable(self, spec: ParameterSpec) -> None:

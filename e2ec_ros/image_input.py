@@ -13,6 +13,7 @@ from rclpy.qos import QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from e2ec_ros.distro import SubscriptionEventCallbacks
 from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.qos import (
     choose_input,
@@ -22,11 +23,6 @@ from e2ec_ros.qos import (
     of_transport,
 )
 from e2ec_ros.qos_overrides import overriding
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
 
 TYPES = {"raw": Image, "compressed": CompressedImage}
 POLL_PERIOD = 0.25  # s

@@ -14,8 +14,9 @@ from rclpy.qos import (
 )
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from e2ec_ros.distro import FAST_DDS_PROFILE
+
 MESSAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
-_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _FIXES = {
     QoSPolicyKind.RELIABILITY: "set input.qos to auto, and no qos_overrides of it",
     QoSPolicyKind.DURABILITY: "take the durability out of qos_overrides",
@@ -130,7 +131,7 @@ def describe_silence(
 def _describe_loss(publishers: Sequence[TopicEndpointInfo], used: QoSProfile) -> str:
     """Says what can be wrong where publishers and subscription fit."""
     offers = ", ".join(one.qos_profile.reliability.name.lower() for one in publishers)
-    sides = "the publisher too" if any(map(os.environ.get, _PROFILES)) else "both sides"
+    sides = "the publisher too" if os.environ.get(FAST_DDS_PROFILE) else "both sides"
     return (
         f"somebody publishes there ({offers}; this node: {used.reliability.name.lower()}); if "
         "images are sent, large ones get lost in Fast DDS's default shared memory: start "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 
@@ -32,11 +31,3 @@ def _share_folders() -> list[Path]:
         return [Path(get_package_share_directory("e2ec_ros"))]
     except (PackageNotFoundError, LookupError):
         return []
-
-
-def dds_environment() -> dict[str, str]:
-    """Environment variables that make Fast DDS carry camera images through shared memory."""
-    # Kilted renamed the variable and warns about the old name.
-    old = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
-    name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
-    return {name: str(resource("config/fastdds_shm.xml"))}

@@ -27,18 +27,14 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import Parameter, ParameterValue
 
+from e2ec_ros.distro import FAST_DDS_PROFILE
+
 SHARE = Path(__file__).resolve().parent.parent
 BOOLEAN = ["true", "false"]
 SWITCH = ("false", BOOLEAN)  # default and choices
 PRESETS = sorted(file.stem for file in (SHARE / "config" / "presets").glob("*.yaml"))
 RESPAWN_DELAY = 2.0  # s
 NUMBERS = {"rate": "images per second", "intrinsics": "fx,fy,cx,cy in px"}
-# Before Kilted, Fast DDS knew its profile variable by another name.
-PROFILE_VARIABLE = (
-    "FASTRTPS_DEFAULT_PROFILES_FILE"
-    if os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
-    else "FASTDDS_DEFAULT_PROFILES_FILE"
-)
 
 
 def argument(
@@ -137,7 +133,7 @@ ARGUMENTS = [
         "dds_profile",
         "Fast DDS profile of the nodes started here; a camera driver needs the same for images "
         "above 0.5 MB. none: no profile.",
-        os.environ.get(PROFILE_VARIABLE, str(SHARE / "config" / "fastdds_shm.xml")),
+        os.environ.get(FAST_DDS_PROFILE, str(SHARE / "config" / "fastdds_shm.xml")),
     ),
     argument("log_level", "debug, info, warn ...", "info"),
 ]
@@ -229,7 +225,7 @@ def environment(values: dict[str, str]) -> dict[str, str]:
     """Returns the variables of every process: the DDS profile, and threads that wait asleep."""
     variables = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
     if values["dds_profile"] not in ("", "none"):
-        variables[PROFILE_VARIABLE] = values["dds_profile"]
+        variables[FAST_DDS_PROFILE] = values["dds_profile"]
     return variables
 
 

@@ -22,8 +22,8 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from e2ec_ros.demo.children import ChildProcess
+from e2ec_ros.distro import dds_environment
 from e2ec_ros.msg import InstanceContourArray
-from e2ec_ros.resources import dds_environment
 
 M = TypeVar("M")
 

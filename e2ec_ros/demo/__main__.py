@@ -29,9 +29,9 @@ from e2ec_core.image_messages import RgbImage
 from e2ec_ros.demo.children import ChildProcess
 from e2ec_ros.demo.domains import own_domain
 from e2ec_ros.demo.recorder import Recorder, VideoFile
+from e2ec_ros.distro import dds_environment
 from e2ec_ros.playback.camera_node import PUBLISHED
 from e2ec_ros.playback.sources import PHOTOGRAPHS, Source, open_source
-from e2ec_ros.resources import dds_environment
 
 REPORT = "e2ec_demo.txt"  # its table; also tells a folder of the demo from others
 DEFAULT_INPUTS = ("synthetic", "photographs")
