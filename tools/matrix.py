@@ -117,7 +117,7 @@ def main() -> int:
         due = cell.name in arguments.cells if arguments.cells else not done
         if due or (not arguments.cells and done and done.commit != commit):
             print(f"{cell.name}: {cell.like}", flush=True)
-            results[cell.name] = result = run(cell, commit)
+            results[cell.name] = result = run(cell)
             with RESULTS.open("a") as file:
                 file.write(json.dumps(asdict(result)) + "\n")
             print(f"  {result.counts} {result.notes} {result.failures}", flush=True)
@@ -134,8 +134,9 @@ def newest_results() -> dict[str, Result]:
     return {result.cell: result for result in results}
 
 
-def run(cell: Cell, commit: str) -> Result:
-    """Makes a cell's environment and runs the tests in it."""
+def run(cell: Cell) -> Result:
+    """Makes a cell's environment of the last commit and runs the tests in it."""
+    commit = git("rev-parse", "--short=10", "HEAD")
     result = Result(cell.name, commit, time.strftime("%Y-%m-%d"), {}, {}, [], [])
     folder = WORK / cell.name
     try:
@@ -143,7 +144,8 @@ def run(cell: Cell, commit: str) -> Result:
         if not folder.is_dir():
             git("clone", "--quiet", str(REPO), str(folder))
         git("fetch", "--quiet", "origin", "HEAD", folder=folder)
-        git("reset", "--quiet", "--hard", "FETCH_HEAD", folder=folder)
+        git("reset", "--quiet", "--hard", commit, folder=folder)
+        pin(cell, folder)
         result = replace(result, notes=make_environment(cell, place))
         versions = json.loads(place.call([place.inside, "-c", VERSIONS], "versions"))
         result = replace(result, versions=versions)
@@ -196,7 +198,7 @@ class Place:
                 raise CannotRunError(f"{name} took more than {limit:g} s") from None
             errors.write(output)
         if process.returncode not in (0, 1 if name == "tests" else 0):
-            said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            said = log.read_text(errors="replace").replace(f"{self.folder}/", "").splitlines()
             errors_said = [line for line in said if re.match(r"error|E ", line, re.IGNORECASE)]
             raise CannotRunError(f"{name}: {(errors_said or said or ['failed'])[-1].strip()}")
         return output
@@ -253,16 +255,20 @@ def enter_debian(version: str, folder: Path) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", program, str(root)]
 
 
-def make_environment(cell: Cell, place: Place) -> list[str]:
-    """Installs a cell's versions; returns what could not be installed, and why."""
-    constraints = place.folder / "constraints.txt"
+def pin(cell: Cell, folder: Path) -> None:
+    """Writes a cell's versions into the lists of packages of its clone."""
+    constraints = folder / "constraints.txt"
     wanted = {"numpy": cell.numpy, "opencv-python-headless": cell.opencv}
     lines = constraints.read_text().splitlines()
     free = (*(f"{name}==" for name in wanted), *(["ros-"] if cell.ros != "kilted" else []))
     lines = [line for line in lines if not line.startswith(free)]
     constraints.write_text("\n".join([*lines, *(f"{n}=={v}" for n, v in wanted.items()), ""]))
-    wheels = place.folder / "tools/ros_wheels.txt"
+    wheels = folder / "tools/ros_wheels.txt"
     wheels.write_text(wheels.read_text().replace("kilted", cell.ros))
+
+
+def make_environment(cell: Cell, place: Place) -> list[str]:
+    """Installs a cell's packages; returns what could not be installed, and why."""
     notes = []
     try:
         place.call([place.python, "-m", "pip", "download", "--no-deps", "-d", ".matrix",

@@ -304,12 +304,16 @@ def build_messages(ros: str | None) -> None:
     environment.pop("MAKEFLAGS", None)  # the calling make's job server is not ours
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
     cmake = shutil.which("cmake") or str(VENV / "bin/cmake")
+    # Jazzy exports NumPy's include folder, and CMake refuses to export what lies below the source.
+    source = VENV / "source"
+    source.unlink(missing_ok=True)
+    source.symlink_to(REPO)
     step(
         "Compiling the messages",
         [
             cmake,
             "-S",
-            str(REPO),
+            str(source),
             "-B",
             str(BUILD),
             *generator,
