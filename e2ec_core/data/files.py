@@ -247,8 +247,7 @@ def _last_bytes(path: Path) -> bytes:
 
 
 def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
+    return hashlib.blake2b(path.read_bytes()).digest()
 
 
 def _labels_are_upright(

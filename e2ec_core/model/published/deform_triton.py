@@ -283,13 +283,12 @@ def backward(
         **options,
     )
     outputs, channels = weight.shape[:2]
-    tiles = (
-        taps * triton.cdiv(channels, options["CHANNELS"]),
-        triton.cdiv(outputs, options["OUTPUTS"]),
-    )
-    share = max(1, min(blocks, _PROGRAMS // (tiles[0] * tiles[1])))
+    rows = taps * triton.cdiv(channels, options["CHANNELS"])
+    columns = triton.cdiv(outputs, options["OUTPUTS"])
+    share = max(1, min(blocks, _PROGRAMS // (rows * columns)))
     parts = grad.new_empty(share, taps, channels, outputs, dtype=torch.float32)
-    _weight_kernel[(*tiles, share)](grad, image, offset, mask, parts, share=share, **options)
+    grid = (rows, columns, share)
+    _weight_kernel[grid](grad, image, offset, mask, parts, share=share, **options)
     grad_weight = parts.sum(0).permute(2, 1, 0).to(weight.dtype).reshape(weight.shape)
     grad_bias = grad.sum((0, 2, 3), dtype=torch.float32).to(weight.dtype)
     return grad_image.to(image.dtype), grad_offset, grad_mask, grad_weight, grad_bias
