@@ -108,6 +108,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("cells", nargs="*", choices=[[], *(cell.name for cell in CELLS)])
     parser.add_argument("--keep", action="store_true", help="keep environments that passed")
+    parser.add_argument("--without-torch", action="store_true", help="the ONNX side alone")
     arguments = parser.parse_args()
     WORK.mkdir(exist_ok=True)
     commit = git("rev-parse", "--short=10", "HEAD")
@@ -117,6 +118,8 @@ def main() -> int:
         due = cell.name in arguments.cells if arguments.cells else not done
         if due or (not arguments.cells and done and done.commit != commit):
             print(f"{cell.name}: {cell.like}", flush=True)
+            if arguments.without_torch:
+                cell = replace(cell, torch=False)
             results[cell.name] = result = run(cell)
             with RESULTS.open("a") as file:
                 file.write(json.dumps(asdict(result)) + "\n")
@@ -286,7 +289,7 @@ def make_environment(cell: Cell, place: Place) -> list[str]:
         place.call([*pip, ".[ros,tracks,dev]"], "set-up")
         install = [*pip, ".[train,evaluate,export]"]
     if not cell.torch:
-        return [*notes, "without PyTorch, by choice"]
+        return [*notes, "run without PyTorch"]
     try:
         place.call(install, "torch")
     except CannotRunError as error:
