@@ -11,28 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-REPO = Path(__file__).resolve().parent.parent
-WORK = REPO / ".matrix"
+from environment.pythons import WORK, CannotRunError, Place
+from environment.steps import REPO
+
 RESULTS = WORK / "results.jsonl"
 TABLE = REPO / "docs/distros.md"
-SHARED = Path(os.environ.get("E2EC_SHARED", REPO.parent / "shared"))
-DEBIANS = {"3.11": "bookworm", "3.13": "trixie", "3.14": "forky"}
-"""Python to the Debian that has it."""
-DEBIAN_PACKAGES = "python3-venv,python3-dev,g++,cmake,git,ca-certificates"
 TIME_LIMIT = 7200  # s for the tests of one cell
-# Of the shell that calls, these are of another Python or ROS.
-FOREIGN = ("VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", "AMENT_PREFIX_PATH", "ROS_DISTRO")
 VERSIONS = """
 import importlib.metadata as m, json, platform, cv2, numpy
 def version(name):
@@ -99,10 +91,6 @@ class Result:
     notes: list[str]
 
 
-class CannotRunError(Exception):
-    """Why a cell cannot run; one line."""
-
-
 def main() -> int:
     """Runs the cells that are due and writes the table; returns 1 if a test failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -156,106 +144,6 @@ def run(cell: Cell) -> Result:
         return replace(result, counts=counts, failures=failures)
     except CannotRunError as error:
         return replace(result, notes=[*result.notes, str(error)])
-
-
-class Place:
-    """Where the commands of a cell run: this system, or a Debian that has its Python.
-
-    Attributes:
-        python: the command that is this Python.
-        inside: the Python of the cell's environment.
-    """
-
-    def __init__(self, version: str, folder: Path) -> None:
-        self.folder, self.inside = folder, str(folder / ".venv/bin/python")
-        self._prefix: list[str] = []
-        found = find_python(version)
-        self.python = found or f"/usr/bin/python{version}"
-        if not found:
-            self._prefix = enter_debian(version, folder)
-
-    def call(self, command: Sequence[str], name: str, limit: float | None = None) -> str:
-        """Runs a command in the cell's folder and returns its output.
-
-        Raises:
-            CannotRunError: it failed, or took more than `limit` s; what it said is in a log.
-        """
-        log = WORK / f"{self.folder.name}.{name}.log"
-        environment = {k: v for k, v in os.environ.items() if k not in FOREIGN}
-        environment["E2EC_SHARED"] = str(SHARED)
-        with log.open("w") as errors:
-            process = subprocess.Popen(
-                [*self._prefix, *command],
-                cwd=self.folder,
-                env=environment,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                stdin=subprocess.DEVNULL,
-            )
-            try:
-                output, _ = process.communicate(timeout=limit)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise CannotRunError(f"{name} took more than {limit:g} s") from None
-            errors.write(output)
-        if process.returncode not in (0, 1 if name == "tests" else 0):
-            said = log.read_text(errors="replace").replace(f"{self.folder}/", "").splitlines()
-            errors_said = [line for line in said if re.match(r"error|E ", line, re.IGNORECASE)]
-            raise CannotRunError(f"{name}: {(errors_said or said or ['failed'])[-1].strip()}")
-        return output
-
-
-def find_python(version: str) -> str | None:
-    """Returns a CPython of this system that can make environments, from PATH, pyenv or uv."""
-    name = f"python{version}"
-    places = [Path(folder) / name for folder in os.get_exec_path()]
-    for pattern in (f".pyenv/versions/{version}.*", f".local/share/uv/python/cpython-{version}.*"):
-        places += sorted(Path.home().glob(f"{pattern}/bin/{name}"), reverse=True)
-    test = "import ensurepip, venv, sqlite3, ssl, sys; print('%d.%d' % sys.version_info[:2])"
-    for place in places:
-        if place.is_file():
-            said = subprocess.run([place, "-c", test], capture_output=True, text=True, check=False)
-            if said.stdout.strip() == version:
-                return str(place)
-    return None
-
-
-def enter_debian(version: str, folder: Path) -> list[str]:
-    """Makes the Debian that has a Python, once; returns what runs a command in it.
-
-    The command sees the cell's folder and the reference data at their own paths.
-    """
-    missing = f"no CPython {version} found"
-    if version not in DEBIANS:
-        raise CannotRunError(f"{missing}, nor a Debian that has it")
-    if os.geteuid() or not shutil.which("debootstrap"):
-        raise CannotRunError(f"{missing}; root and debootstrap make one from Debian")
-    debian = DEBIANS[version]
-    root = WORK / "roots" / debian
-    if not (root / "usr/bin" / f"python{version}").exists():
-        shutil.rmtree(root, ignore_errors=True)
-        root.parent.mkdir(parents=True, exist_ok=True)
-        mirror, scripts = "http://deb.debian.org/debian", Path("/usr/share/debootstrap/scripts")
-        script = scripts / (debian if (scripts / debian).exists() else "sid")
-        with (WORK / f"{debian}.log").open("w") as log:
-            made = subprocess.run(
-                ["debootstrap", "--variant=minbase", f"--include={DEBIAN_PACKAGES}"]
-                + [debian, str(root), mirror, str(script)],
-                stdout=log,
-                stderr=log,
-                check=False,
-            )
-        if made.returncode:
-            raise CannotRunError(f"{missing}; debootstrap {debian} failed")
-    mounts = ["mount -t proc proc $0/proc", "mount --rbind /dev $0/dev"]
-    for path in (folder, SHARED, Path("/etc/ssl/certs")):
-        if path == folder or path.is_dir():
-            mounts += [f"mkdir -p $0{path}", f"mount --bind {path} $0{path}"]
-    program = " && ".join([*mounts, f'exec chroot $0 env -C {folder} "$@"'])
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return ["unshare", "--mount", "sh", "-c", program, str(root)]
 
 
 def pin(cell: Cell, folder: Path) -> None:

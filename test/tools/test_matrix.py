@@ -13,9 +13,13 @@ import pytest
 
 @pytest.fixture
 def matrix(
-    load_script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    load_script: Callable[[str], ModuleType],
+    repo_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> ModuleType:
     """The script, with its working folder elsewhere."""
+    monkeypatch.syspath_prepend(repo_dir / "tools")
     module = load_script("tools/matrix.py")
     monkeypatch.setattr(module, "WORK", tmp_path)
     return module
@@ -57,7 +61,7 @@ def test_a_python_on_the_path_is_found(
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     base = getattr(sys, "_base_executable", sys.executable)
     monkeypatch.setenv("PATH", str(Path(base).parent))
-    found = matrix.find_python(version)
+    found = sys.modules["environment.pythons"].find_python(version)
     if found is None:
         pytest.skip(f"no python{version} beside {base}, or one without ensurepip")
     said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
@@ -69,7 +73,6 @@ def test_a_python_that_nobody_has_is_a_row_with_the_reason(
 ) -> None:
     if not (matrix.REPO / ".git").exists():
         pytest.skip("no clone of git here")
-    assert matrix.find_python("3.99") is None
     cell = matrix.Cell("future", "the future", "3.99", "kilted", "2.4.6", "5.0.0.93")
     result = matrix.run(cell)
     assert result.notes == ["no CPython 3.99 found, nor a Debian that has it"]
