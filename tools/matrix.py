@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+from environment.packages import FITS_NUMPY
 from environment.pythons import WORK, CannotRunError, Place
 from environment.steps import REPO
 
@@ -151,7 +152,8 @@ def pin(cell: Cell, folder: Path) -> None:
     constraints = folder / "constraints.txt"
     wanted = {"numpy": cell.numpy, "opencv-python-headless": cell.opencv}
     lines = constraints.read_text().splitlines()
-    free = (*(f"{name}==" for name in wanted), *(["ros-"] if cell.ros != "kilted" else []))
+    names = {*wanted, *(FITS_NUMPY if cell.numpy.startswith("1.") else ())}
+    free = (*(f"{name}==" for name in names), *(["ros-"] if cell.ros != "kilted" else []))
     lines = [line for line in lines if not line.startswith(free)]
     constraints.write_text("\n".join([*lines, *(f"{n}=={v}" for n, v in wanted.items()), ""]))
     wheels = folder / "tools/ros_wheels.txt"

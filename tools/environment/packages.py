@@ -17,7 +17,15 @@ NODE_EXTRAS = ("ros",)
 TEST_EXTRAS = ("tracks", "dev")
 TORCH_EXTRAS = ("torch", "train", "evaluate", "export")
 """Of pyproject.toml: what the nodes and the demo need, what tests need too, and with PyTorch."""
-FITS_NUMPY = ("opencv-python-headless", "pycocotools", "scikit-image", "scipy", "shapely")
+FITS_NUMPY = (
+    "ml-dtypes",
+    "opencv-python-headless",
+    "pycocotools",
+    "scikit-image",
+    "scipy",
+    "shapely",
+)
+"""Packages whose tested versions may not work with another NumPy."""
 NODE_IMPORTS = (
     "cv2, jsonargparse, onnxruntime, skimage.io, skimage.data, rclpy.lifecycle, rosbags.highlevel"
 )
