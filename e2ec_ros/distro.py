@@ -24,8 +24,6 @@ __all__ = [
     "dds_environment",
 ]
 
-Changed = Sequence[Parameter[Any]]
-
 # Fast DDS 3 warns about the old name, Fast DDS 2 does not know the new one. That came with Kilted,
 # as did `with rclpy.init()`.
 FAST_DDS_PROFILE = (
@@ -44,9 +42,9 @@ def dds_environment() -> dict[str, str]:
 def add_parameter_callbacks(
     node: Node,
     *,
-    convert: Callable[[Changed], list[Parameter[Any]]],
-    judge: Callable[[Changed], SetParametersResult],
-    take: Callable[[Changed], None],
+    convert: Callable[[Sequence[Parameter[Any]]], list[Parameter[Any]]],
+    judge: Callable[[Sequence[Parameter[Any]]], SetParametersResult],
+    take: Callable[[Sequence[Parameter[Any]]], None],
 ) -> None:
     """Has a node's parameters converted, then judged, then taken when all judges agreed.
 
@@ -59,7 +57,7 @@ def add_parameter_callbacks(
         node.add_post_set_parameters_callback(take)
         return
 
-    def judge_and_take(changed: Changed) -> SetParametersResult:
+    def judge_and_take(changed: Sequence[Parameter[Any]]) -> SetParametersResult:
         result = judge(changed)
         if result.successful:
             take(changed)
