@@ -13,6 +13,8 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.task import Future as RosFuture
 
+from e2ec_ros.distro import attempt_transition
+
 
 async def finished(work: Future[Any], node: Node) -> None:
     """Waits until a future of another thread is done; the node's executor goes on meanwhile."""
@@ -54,10 +56,11 @@ class BackgroundConfigure:
 
         async def start() -> None:
             timer.cancel()
-            work = self._thread.submit(self._node.trigger_configure)
-            await finished(work, self._node)
+            node, failed = self._node, TransitionCallbackReturn.ERROR
+            work = self._thread.submit(attempt_transition, node, node.trigger_configure, failed)
+            await finished(work, node)
             if work.result() == TransitionCallbackReturn.SUCCESS:
-                self._node.trigger_activate()
+                attempt_transition(node, node.trigger_activate, failed)
 
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         timer = self._node.create_timer(0.0, start, callback_group=self._group, clock=steady)
@@ -71,10 +74,15 @@ class BackgroundConfigure:
     async def _on_change_state(
         self, request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response:
+        def change() -> ChangeState.Response:
+            return attempt_transition(
+                self._node, lambda: self._change_state(request, response), response
+            )
+
         wanted = request.transition
         configure = wanted.id == Transition.TRANSITION_CONFIGURE or wanted.label == "configure"
         if not configure:
-            return self._change_state(request, response)
-        work = self._thread.submit(self._change_state, request, response)
+            return change()
+        work = self._thread.submit(change)
         await finished(work, self._node)
         return work.result()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -21,8 +22,11 @@ __all__ = [
     "FAST_DDS_PROFILE",
     "SubscriptionEventCallbacks",
     "add_parameter_callbacks",
+    "attempt_transition",
     "dds_environment",
 ]
+
+T = TypeVar("T")
 
 # Fast DDS 3 warns about the old name, Fast DDS 2 does not know the new one. That came with Kilted,
 # as did `with rclpy.init()`.
@@ -64,3 +68,15 @@ def add_parameter_callbacks(
         return result
 
     node.add_on_set_parameters_callback(judge_and_take)
+
+
+def attempt_transition(node: Node, transition: Callable[[], T], refused: T) -> T:
+    """Returns what a lifecycle transition returns, or `refused` where the state does not allow it.
+
+    Before Kilted, rclpy raises then, and that would end the node.
+    """
+    try:
+        return transition()
+    except rclpy_implementation.RCLError as error:
+        node.get_logger().error(f"no such transition from this state: {error}")
+        return refused
