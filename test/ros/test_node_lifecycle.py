@@ -42,13 +42,16 @@ def inference_threads() -> int:
     return sum(thread.name == "e2ec_inference" for thread in threading.enumerate())
 
 
+@pytest.mark.parametrize("kind", ["safetensors", "onnx"])
 def test_bad_weights_fail_with_one_line_and_can_be_retried(
-    bench: Bench, make_node: MakeNode, tmp_path: Path, console: Console
+    bench: Bench, make_node: MakeNode, tmp_path: Path, console: Console, kind: str
 ) -> None:
-    broken = tmp_path / "broken.safetensors"
+    if kind == "safetensors":
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+    absent, broken = f"/nowhere/model.{kind}", tmp_path / f"broken.{kind}"
     broken.write_bytes(b"no weights")
-    make_node(weights="/nowhere/model.safetensors")
-    for path in ("/nowhere/model.safetensors", str(broken)):
+    make_node(weights=absent)
+    for path in (absent, str(broken)):
         assert bench.set("weights", path) == ""
         assert not bench.transition("configure")
         assert bench.state() == "unconfigured"
