@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,31 +47,35 @@ class Place:
         Raises:
             CannotRunError: it failed, or took more than `limit` s; what it said is in a log.
         """
-        log = WORK / f"{self.folder.name}.{name}.log"
+        base = WORK / f"{self.folder.name}.{name}"
+        log, error_log = base.with_name(f"{base.name}.log"), base.with_name(f"{base.name}.err.log")
         environment = {k: v for k, v in os.environ.items() if k not in FOREIGN}
         environment["E2EC_SHARED"] = str(SHARED)
-        with log.open("w") as errors:
+        with log.open("w") as output, error_log.open("w") as errors:
             process = subprocess.Popen(
                 [*self._prefix, *command],
                 cwd=self.folder,
                 env=environment,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=errors,
                 stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
             )
             try:
-                output, _ = process.communicate(timeout=limit)
-            except subprocess.TimeoutExpired:
-                process.kill()
+                status = process.wait(limit)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                raise CannotRunError(f"{name} took more than {limit:g} s") from None
-            errors.write(output)
-        if process.returncode not in (0, 1 if name == "tests" else 0):
-            said = log.read_text(errors="replace").replace(f"{self.folder}/", "").splitlines()
-            errors_said = [line for line in said if re.match(r"error|E ", line, re.IGNORECASE)]
-            raise CannotRunError(f"{name}: {(errors_said or said or ['failed'])[-1].strip()}")
-        return output
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise CannotRunError(f"{name} took more than {limit:g} s") from None
+                raise
+        said = log.read_text(errors="replace")
+        if status not in (0, 1 if name == "tests" else 0):
+            lines = (said + error_log.read_text(errors="replace")).splitlines()
+            causes = [line for line in lines if re.match(r"error|E ", line, re.IGNORECASE)]
+            cause = (causes or lines or ["failed"])[-1].strip().replace(f"{self.folder}/", "")
+            raise CannotRunError(f"{name}: {cause}")
+        return said
 
 
 def find_python(version: str) -> str | None:
