@@ -26,4 +26,6 @@ def test_both_files_ship() -> None:
     ],
 )
 def test_auto_takes_the_fastest(device: str, precision: str, name: str) -> None:
+    if name.endswith(".safetensors"):
+        pytest.importorskip("torch", reason="PyTorch is not installed")
     assert shipped_weights("auto", device=device, precision=precision).name == name

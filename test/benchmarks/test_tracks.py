@@ -11,6 +11,8 @@ import pytest
 
 from e2ec_core.tracking import Tracker
 
+pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+
 
 def test_disturbed_finds_are_those_that_are_described(
     load_benchmark: Callable[[str], ModuleType],

@@ -17,6 +17,8 @@ import yaml
 
 from e2ec_core.inference import Predictor
 
+pytest.importorskip("torch", reason="PyTorch is not installed")
+
 
 def _write(folder: Path, settings: dict[str, Any]) -> Path:
     path = folder / "run.yaml"

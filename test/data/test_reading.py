@@ -89,6 +89,7 @@ def _percent(box: tuple[int, ...]) -> list[list[float]]:
 
 
 def test_per_cent_becomes_px_where_boxes_tell() -> None:
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
     _check(_read(_percent, list), defects.PERCENT)
 
 
@@ -100,16 +101,20 @@ def test_what_may_be_per_cent_is_said() -> None:
 
 
 def test_exchanged_coordinates_are_put_right_where_boxes_tell() -> None:
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
     _check(_read(lambda box: [_ring(box)[:, ::-1].ravel().tolist()], list), defects.EXCHANGED)
 
 
 def test_run_lengths_by_rows_are_put_right_where_boxes_tell() -> None:
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
     data = _read(lambda box: _runs(box, "C"), list)
     _check(data, defects.EXCHANGED, atol=0.25)
     assert not _read(lambda box: _runs(box, "F"), list).problems
 
 
 def test_boxes_by_corners_or_in_shares_leave_the_outlines_as_they_are() -> None:
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+
     def shape(box: tuple[int, ...]) -> list[list[float]]:
         return [_ring(box).ravel().tolist()]
 

@@ -102,6 +102,7 @@ def test_masks_equal_the_coco_tool_up_to_its_own_rounding(radius: list[float]) -
 
 
 def test_no_contours_give_no_rle() -> None:
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed")
     assert contours_to_rle(np.zeros((0, 128, 2)), 10, 10) == []
 
 

@@ -91,7 +91,8 @@ def test_a_film_of_a_turned_phone_is_upright(tmp_path: Path) -> None:
     images, _ = played(open_source(str(path)))
     turned = np.rot90(picture(0, *SIZE), -1)  # clockwise
     assert images[0].rgb.shape == (128, 96, 3)
-    assert np.abs(images[0].rgb.astype(int) - turned).mean() < 6
+    assert np.abs(images[0].rgb.astype(int) - turned).mean() < 10  # by old codecs 7
+    assert np.abs(images[0].rgb.astype(int) - turned[::-1, ::-1]).mean() > 30
 
 
 @pytest.mark.parametrize("text", ["/dev/video97", "camera:97", "97"])

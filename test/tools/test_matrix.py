@@ -30,11 +30,14 @@ def test_every_cell_has_a_name_of_its_own(matrix: ModuleType) -> None:
 
 
 def test_the_first_cell_is_what_the_constraints_say(matrix: ModuleType, repo_dir: Path) -> None:
-    lines = (repo_dir / "constraints.txt").read_text().splitlines()
+    if not (repo_dir / ".git").exists():
+        pytest.skip("no clone of git here")
+    # The committed one: a cell's own has its versions.
+    lines = matrix.git("show", "HEAD:constraints.txt").splitlines()
     cell = matrix.CELLS[0]
     assert f"opencv-python-headless=={cell.opencv}" in lines
     assert f'numpy=={cell.numpy}; python_version >= "3.11"' in lines
-    assert f"ros-{cell.ros}-rclpy" in (repo_dir / "tools/ros_wheels.txt").read_text()
+    assert f"ros-{cell.ros}-rclpy" in matrix.git("show", "HEAD:tools/ros_wheels.txt")
 
 
 def test_a_cell_pins_its_own_versions_and_ros(
