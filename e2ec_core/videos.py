@@ -101,8 +101,15 @@ def _next_frame(film: cv2.VideoCapture) -> tuple[int, NDArray[Any] | None]:
         if film.grab():
             read, pixels = film.retrieve()
             if read:
-                return damaged, pixels
+                return damaged, _upright(film, pixels)
     return 0, None
+
+
+def _upright(film: cv2.VideoCapture, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Mends what OpenCV 4.6 (of Ubuntu 24.04) turns the other way: films of upright phones."""
+    if cv2.__version__.startswith("4.6.") and film.get(cv2.CAP_PROP_ORIENTATION_META) in (90, 270):
+        return cv2.rotate(pixels, cv2.ROTATE_180)
+    return pixels
 
 
 def _skip(film: cv2.VideoCapture, frames: int) -> bool:
