@@ -62,11 +62,10 @@ def test_a_python_on_the_path_is_found(
     matrix: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    base = getattr(sys, "_base_executable", sys.executable)
-    monkeypatch.setenv("PATH", str(Path(base).parent))
+    monkeypatch.setenv("PATH", f"{sys.base_prefix}/bin")
     found = sys.modules["environment.pythons"].find_python(version)
     if found is None:
-        pytest.skip(f"no python{version} beside {base}, or one without ensurepip")
+        pytest.skip(f"no python{version} in {sys.base_prefix}, or one without ensurepip")
     said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
     assert said.startswith(f"Python {version}.")
 

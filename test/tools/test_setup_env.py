@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-BASE_PYTHON = getattr(sys, "_base_executable", sys.executable)
+BASE_PYTHON = f"{sys.base_prefix}/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def run_setup(repo_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:

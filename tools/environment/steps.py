@@ -10,8 +10,11 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 VENV = REPO / ".venv"
 LOG = VENV / "setup.log"
-# The Python that made the virtual environment, also when this script runs inside it.
-BASE_PYTHON = getattr(sys, "_base_executable", sys.executable)
+# The Python that made the virtual environment, also when this script runs inside it. Before 3.11
+# sys._base_executable is that of the environment.
+BASE_PYTHON = sys.executable
+if sys.prefix != sys.base_prefix:
+    BASE_PYTHON = f"{sys.base_prefix}/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 class SetupError(Exception):
