@@ -26,6 +26,7 @@ from environment.steps import REPO
 RESULTS = WORK / "results.jsonl"
 TABLE = REPO / "docs/distros.md"
 TIME_LIMIT = 7200  # s for the tests of one cell
+SHOWN_FAILURES = 5
 VERSIONS = """
 import importlib.metadata as m, json, platform, cv2, numpy
 def version(name):
@@ -216,10 +217,12 @@ def table(results: dict[str, Result]) -> str:
     for cell in CELLS:
         result = results.get(cell.name)
         if result is None:
-            continue
+            result = Result(cell.name, "", "-", {}, {}, [], ["not tried yet"])
         versions, counts, notes = result.versions, result.counts, list(result.notes)
         if result.failures:
-            notes.append("failed: " + ", ".join(f"`{name}`" for name in result.failures))
+            more = len(result.failures) - SHOWN_FAILURES
+            names = [f"`{name}`" for name in result.failures[:SHOWN_FAILURES]]
+            notes.append(f"failed: {', '.join(names)}{f' and {more} more' if more > 0 else ''}")
         rclpy = f"{cell.ros.title()}, rclpy {versions['rclpy']}" if versions.get("rclpy") else "-"
         columns = [
             cell.like,
@@ -230,7 +233,7 @@ def table(results: dict[str, Result]) -> str:
             versions.get("torch") or "-",
             *(str(counts[name]) if counts else "-" for name in ("passed", "failed", "skipped")),
             f"{counts['seconds'] / 60:.0f} min" if counts else "not run",
-            f"{result.date}, {result.commit}",
+            f"{result.date} {result.commit}".strip(),
             "; ".join(notes),
         ]
         rows.append("| " + " | ".join(columns) + " |")

@@ -102,14 +102,15 @@ def test_the_table_has_what_ran_what_failed_and_what_could_not(
         "failed": matrix.Result("failed", "abc", "2026-01-02", versions, bad, ["test.a"], []),
         "could not": matrix.Result("could not", "abc", "2026-01-02", {}, {}, [], ["no wheel"]),
     }
-    ran, failed, could_not = matrix.table(results).splitlines()[-3:]
+    ran, failed, could_not, not_yet = matrix.table(results).splitlines()[-4:]
     expected = (
         "| like ran | 3.12.1 | Jazzy, rclpy 7.1.6 | 1.26.4 | 4.6.0 | - | 7 | 0 | 2 | 4 min |"
-        " 2026-01-02, abc |  |"
+        " 2026-01-02 abc |  |"
     )
     assert ran == expected
     assert failed.endswith("| failed: `test.a` |")
     assert could_not == (
-        "| like could not | 3.12 | - | 1 | 4 | - | - | - | - | not run | 2026-01-02, abc |"
+        "| like could not | 3.12 | - | 1 | 4 | - | - | - | - | not run | 2026-01-02 abc |"
         " no wheel |"
     )
+    assert not_yet.endswith("| not run | - | not tried yet |")
