@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import rclpy
 import yaml
 from rclpy.qos import (
     QoSCompatibility,
@@ -21,6 +23,7 @@ from rclpy.qos import (
 from sensor_msgs.msg import Image
 
 from e2ec_ros.distance_parameters import DistanceParameters
+from e2ec_ros.distro import FAST_DDS_PROFILE
 from e2ec_ros.parameter_specs import specs
 from e2ec_ros.parameters import NodeParameters
 from e2ec_ros.point_clouds import INSTANCE_FIELD
@@ -130,6 +133,24 @@ def test_the_dds_profile_gives_images_enough_shared_memory(repo_dir: Path) -> No
     space = root.tag.removesuffix("dds")
     (size,) = (int(item.text or 0) for item in root.iter(f"{space}segment_size"))
     assert size >= 4 * 3840 * 2160 * 3 // 2  # several 4K images
+
+
+def test_fast_dds_reads_the_variable_that_names_the_profile(tmp_path: Path) -> None:
+    """It says that it cannot read this one; with the name of another release it says nothing."""
+    if "fastrtps" not in rclpy.get_rmw_implementation_identifier():
+        pytest.skip("another DDS than Fast DDS is in use")
+    broken = tmp_path / "broken.xml"
+    broken.write_text("<broken")
+    code = "import rclpy\nrclpy.init(args=[])\nrclpy.create_node('reader')"
+    reply = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, FAST_DDS_PROFILE: str(broken)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert str(broken) in reply.stdout + reply.stderr
 
 
 def test_messages_can_be_used_without_torch_and_model() -> None:
