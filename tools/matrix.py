@@ -223,11 +223,12 @@ def table(results: dict[str, Result]) -> str:
             more = len(result.failures) - SHOWN_FAILURES
             names = [f"`{name}`" for name in result.failures[:SHOWN_FAILURES]]
             notes.append(f"failed: {', '.join(names)}{f' and {more} more' if more > 0 else ''}")
-        rclpy = f"{cell.ros.title()}, rclpy {versions['rclpy']}" if versions.get("rclpy") else "-"
+        ros = cell.ros.title() if versions.get("rclpy") or not versions else "-"
+        rclpy = f", rclpy {versions['rclpy']}" if versions.get("rclpy") else ""
         columns = [
             cell.like,
             versions.get("python", cell.python),
-            rclpy,
+            ros + rclpy,
             versions.get("numpy", cell.numpy),
             versions.get("opencv", cell.opencv),
             versions.get("torch") or "-",

@@ -110,7 +110,7 @@ def test_the_table_has_what_ran_what_failed_and_what_could_not(
     assert ran == expected
     assert failed.endswith("| failed: `test.a` |")
     assert could_not == (
-        "| like could not | 3.12 | - | 1 | 4 | - | - | - | - | not run | 2026-01-02 abc |"
+        "| like could not | 3.12 | Jazzy | 1 | 4 | - | - | - | - | not run | 2026-01-02 abc |"
         " no wheel |"
     )
     assert not_yet.endswith("| not run | - | not tried yet |")
