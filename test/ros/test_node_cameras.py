@@ -88,7 +88,7 @@ def test_names_frames_sizes_and_calibration_stay_those_of_the_camera(
 
         def heard(publisher: object = publisher, camera: str = camera) -> bool:
             publisher.publish(image(camera, size=sizes[camera]))  # type: ignore[attr-defined]
-            return bool(infos[camera])
+            return bool(infos[camera] and overlays[camera] and answers[camera])
 
         bench.wait(heard)
     for number, camera in enumerate(CAMERAS):
