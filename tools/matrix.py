@@ -2,9 +2,10 @@
 
 `make matrix CELLS="jazzy trixie"` runs these of the cells below; without CELLS all that have not
 run on this commit; with the word --without-torch the ONNX side alone. Each is a clone of the last
-commit in `.matrix/NAME`, with an environment of its own that goes once all tests passed. A Python that is not found is made where root and
-debootstrap are there: a Debian of its own in `.matrix/roots`. Results go one by one to
-`.matrix/results.jsonl`, then the newest of each cell to docs/distros.md.
+commit in `.matrix/NAME`, with an environment of its own that goes once all tests passed. A Python
+that is not found is made where root and debootstrap are there: a Debian of its own in
+`.matrix/roots`. Results go one by one to `.matrix/results.jsonl`, then the newest of each cell to
+docs/distros.md.
 """
 
 from __future__ import annotations
