@@ -43,9 +43,11 @@ def test_the_first_cell_is_what_the_constraints_say(matrix: ModuleType, repo_dir
 def test_a_cell_pins_its_own_versions_and_ros(
     matrix: ModuleType, repo_dir: Path, tmp_path: Path
 ) -> None:
+    if not (repo_dir / ".git").exists():
+        pytest.skip("no clone of git here")
     (tmp_path / "tools").mkdir()
     for name in ("constraints.txt", "tools/ros_wheels.txt"):
-        (tmp_path / name).write_bytes((repo_dir / name).read_bytes())
+        (tmp_path / name).write_text(matrix.git("show", f"HEAD:{name}") + "\n")
     matrix.pin(matrix.Cell("name", "", "3.12", "jazzy", "1.26.4", "4.6.0.66"), tmp_path)
     pins = (tmp_path / "constraints.txt").read_text().splitlines()
     assert [pin for pin in pins if pin.startswith("numpy")] == ["numpy==1.26.4"]

@@ -26,6 +26,8 @@ def run_setup(repo_dir: Path, **environment: str) -> subprocess.CompletedProcess
 
 
 def test_a_missing_compiler_is_named_with_its_package(repo_dir: Path, tmp_path: Path) -> None:
+    if sys.version_info > (3, 14):
+        pytest.skip("there are no wheels of ROS 2 for this Python, which is said before")
     reply = run_setup(repo_dir, PATH=str(tmp_path))
     assert reply.returncode == 1
     assert len(reply.stderr.splitlines()) == 1
@@ -90,7 +92,7 @@ def test_the_runner_gives_every_command_ros(repo_dir: Path, tmp_path: Path) -> N
 
 
 def test_the_runner_knows_the_command_e2ec(repo_dir: Path, tmp_path: Path) -> None:
-    if not (repo_dir / ".venv/bin/e2ec").is_file():
+    if not (repo_dir / ".venv/ros.sh").is_file():
         pytest.skip("no environment made by `make env` here")
     reply = subprocess.run(
         [str(repo_dir / "tools/with_ros"), "e2ec"],

@@ -120,6 +120,7 @@ def enter_debian(version: str, folder: Path) -> list[str]:
             )
         if made.returncode:
             raise CannotRunError(f"{missing}; debootstrap {debian} failed")
+    shutil.copy("/etc/hosts", root / "etc/hosts")
     mounts = ["mount -t proc proc $0/proc", "mount --rbind /dev $0/dev"]
     for path in (folder, SHARED, Path("/etc/ssl/certs")):
         if path == folder or path.is_dir():
