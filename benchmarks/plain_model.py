@@ -45,10 +45,10 @@ class PlainResult(NamedTuple):
     class_ids: Tensor
 
 
-def plain_weights(model: E2EC) -> Weights:
-    """A model's weights by published name."""
+def plain_weights(model: E2EC, device: torch.device | None = None) -> Weights:
+    """A copy of a model's weights by published name, on a device (that of the model)."""
     state = model.state_dict()
-    return Weights({published_name(key): value.clone() for key, value in state.items()})
+    return Weights({published_name(k): v.clone().to(device) for k, v in state.items()})
 
 
 def find(

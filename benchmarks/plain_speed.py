@@ -178,7 +178,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     on_gpu = device.type == "cuda"
     model, info = load_model(options.weights, options.classes)
-    plain_state = {k: v.to(device) for k, v in plain_weights(model.eval()).items()}
+    plain_state = plain_weights(model.eval(), device)
     fold_norms(model)  # as the predictor does
     onnx = export_onnx(model, info) if options.onnx and not on_gpu else None
     model.to(device).to(memory_format=torch.channels_last)
