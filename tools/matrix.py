@@ -165,12 +165,13 @@ def pin(cell: Cell, folder: Path) -> None:
 def make_environment(cell: Cell, place: Place) -> list[str]:
     """Installs a cell's packages; returns what could not be installed, and why."""
     notes = []
+    place.call([place.python, "-m", "venv", ".matrix/probe"], "venv")
+    download = [".matrix/probe/bin/python", "-m", "pip", "download", "--no-deps", "-d", ".matrix"]
     try:
-        place.call([place.python, "-m", "pip", "download", "--no-deps", "-d", ".matrix",
-                    f"ros-{cell.ros}-rclpy"], "wheels")  # fmt: skip
+        place.call([*download, f"ros-{cell.ros}-rclpy"], "wheels")
         with_ros = True
-    except CannotRunError:
-        notes.append(f"no wheel of {cell.ros}'s rclpy for CPython {cell.python}: library alone")
+    except CannotRunError as error:
+        notes.append(f"no ROS ({error}): the library alone")
         with_ros = False
     if with_ros:
         place.call([place.python, "tools/setup_env.py", "test"], "set-up")
