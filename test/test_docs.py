@@ -162,6 +162,7 @@ def test_messages_of_the_troubleshooting_page_are_the_programs() -> None:
 
 @each_page
 def test_options_of_e2ec_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="commands beside predict need PyTorch")
     for line in shell_of(page).splitlines():
         words = line.partition("#")[0].split()
         if "e2ec" not in words[:2] or len(words) < 2 or words[-1] == "e2ec":

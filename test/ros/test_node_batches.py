@@ -111,6 +111,8 @@ def test_contours_of_a_batch_are_those_of_each_image_alone(
     photographs: dict[str, NDArray[np.uint8]],
     weights: str,
 ) -> None:
+    if weights.endswith(".safetensors"):
+        pytest.importorskip("torch", reason="PyTorch is not installed")
     path = repo_dir / "weights" / weights
     node = make_node(
         cameras=CAMERAS, batch_wait=LONG, weights=str(path), short_side=256, tracks=True
