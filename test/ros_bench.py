@@ -29,6 +29,7 @@ M = TypeVar("M")
 
 RELIABLE = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 PATIENCE = 60.0  # s; machines that run tests are slow and busy
+ASK_AGAIN = 5.0
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
@@ -128,18 +129,31 @@ class Bench:
         return heard
 
     def call(self, kind: Any, name: str, request: object) -> Any:
-        """Calls a service and waits for its answer."""
+        """Calls a service and waits for its answer.
+
+        Where the server has not found the client yet, as soon after its start, ROS 2 loses the
+        answer. What changes nothing (`Get...`) is therefore asked again.
+        """
         client: Any = self.node.create_client(kind, name)
+        asks_again = kind.__name__.startswith("Get")
+        deadline = time.monotonic() + PATIENCE
         try:
             assert client.wait_for_service(PATIENCE), f"no service {name}"
-            answer = client.call_async(request)
-            self.wait(answer.done)
-            return answer.result()
+            while True:
+                answer = client.call_async(request)
+                try:
+                    self.wait(answer.done, ASK_AGAIN if asks_again else PATIENCE)
+                except AssertionError:
+                    if time.monotonic() > deadline:
+                        raise
+                else:
+                    return answer.result()
         finally:
             self.node.destroy_client(client)
 
     def transition(self, label: str, node: str = "/e2ec") -> bool:
         """Asks a lifecycle node for a transition. Returns whether it succeeded."""
+        self.state(node)  # has both ends find each other
         request = ChangeState.Request()
         request.transition.id = TRANSITIONS[label]
         return bool(self.call(ChangeState, f"{node}/change_state", request).success)
