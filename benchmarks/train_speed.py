@@ -124,11 +124,10 @@ def main() -> None:
     if options.peak:
         print(peak(options.peak, options.batch, device))
         return
-    names = CASES
-    steps = {name: make_step(name, options.batch, device)[0] for name in names}
+    steps = {name: make_step(name, options.batch, device)[0] for name in CASES}
     objects = int(draw_batch(config_for("fp32", options.batch), device).valid.sum())
     losses = {name: step() for name, step in steps.items()}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in CASES}
     for _ in range(options.runs):
         for name, spent in times.items():
             wall, busy = time.perf_counter(), time.process_time()
