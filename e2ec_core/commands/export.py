@@ -4,8 +4,8 @@ The file takes one image of any size, or of one with --size, and goes wherever w
 e2ec predict --weights OUTPUT. An engine of TensorRT fits the GPU and the version it was built by
 alone, so --format tensorrt writes the ONNX file from which the backend tensorrt builds one at its
 first start and keeps it (docs/jetson.md). OpenVINO reads neither the file's branches nor its
-circular padding. Before it is written, its contours are compared with PyTorch's on --images, or on drawn street
-scenes, at several sizes. Needs the packages onnx, onnxscript and onnxruntime.
+circular padding. Before it is written, its contours are compared with PyTorch's on --images, or on
+drawn street scenes, at several sizes. Needs the packages onnx, onnxscript and onnxruntime.
 
 Exit status: 0 the file is written; 2 it is not: contours differ by more than --tolerance, the
 weights cannot be exported, or a package is missing.
