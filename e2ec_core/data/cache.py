@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from e2ec_core.data.dataset import CocoDataset
-from e2ec_core.data.files import find_file
+from e2ec_core.data.file_names import find_file
 from e2ec_core.data.packed import (
     Buffer,
     PackedImages,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,10 @@ from numpy.typing import NDArray
 from e2ec_core.data import problems as defects
 from e2ec_core.data.content import Annotation, ImageEntry
 from e2ec_core.data.dataset import FoundFile
+from e2ec_core.data.file_names import find_files, other_endings
 from e2ec_core.data.outlines import as_points, as_polygons
 from e2ec_core.data.problems import Problems
-from e2ec_core.image_files import IMAGE_ENDINGS, MAX_PIXELS, ImageHeader, read_header
+from e2ec_core.image_files import MAX_PIXELS, ImageHeader, read_header
 
 Size = tuple[int, int]
 Meaning = Literal["same", "swapped", "resized", "other"]
@@ -106,11 +106,11 @@ def fit_files(
                 FileFit(path=path, size=entry.size, label_size=entry.size, identity=entry.image_id)
             )
         return fits, ()
-    paths, files = _find_files(entries, folder, problems)
+    paths, files = find_files(entries, folder, problems)
     missing = problems[defects.MISSING_IMAGE]
     if missing and (not skip_missing or missing == len(entries)):
         first = problems.examples[defects.MISSING_IMAGE][0]
-        others = _other_endings(Path(os.path.splitext(first)[0]))
+        others = other_endings(Path(os.path.splitext(first)[0]))
         beside = f" (there is {others[0].name!r})" if others else ""
         raise ValueError(
             f"{missing} of {len(entries)} image files are missing, the first is {first!r}"
@@ -133,61 +133,6 @@ def fit_files(
     ]
     _note_copies({fit.identity: fit.path for fit in fits if fit is not None}.values(), problems)
     return fits, files
-
-
-def _find_files(
-    entries: Sequence[ImageEntry], folder: Path, problems: Problems
-) -> tuple[list[Path | None], tuple[FoundFile, ...]]:
-    """The file of each image, None where it is missing or could be another's as well."""
-    found = [find_file(entry.name, folder) for entry in entries]
-    guessed = Counter(path for path, exact in found if not exact)
-    exact_paths = {path for path, exact in found if exact}
-    paths: list[Path | None] = []
-    for entry, (path, exact) in zip(entries, found, strict=True):
-        if path is None:
-            problems.note(defects.MISSING_IMAGE, str(folder / entry.name))
-        elif not exact and (guessed[path] > 1 or path in exact_paths):
-            problems.note(defects.AMBIGUOUS_FILE, entry.name)
-            path = None
-        elif not exact and path.suffix != Path(entry.name.strip()).suffix:
-            problems.note(defects.OTHER_ENDING, f"{entry.name} for {path.name}")
-        paths.append(path)
-    names = (entry.name for entry in entries)
-    return paths, tuple(FoundFile(n, p) for n, (p, _) in zip(names, found, strict=True))
-
-
-def find_file(name: str, folder: Path) -> tuple[Path | None, bool]:
-    """The file of a name, and whether it is the name's own place.
-
-    The paths of labelling servers and other machines are cut from the left until a file fits.
-    Failing that, a file fits whose ending has another case, or which alone has one.
-    """
-    for number, candidate in enumerate(_candidates(name)):
-        if os.path.isfile(folder / candidate):  # unlike Path.is_file, for names of any length
-            return folder / candidate, number == 0
-    for candidate in _candidates(name):
-        if found := _other_endings(folder / candidate):
-            return (found[0] if len(found) == 1 else None), False
-    return None, False
-
-
-def _other_endings(path: Path) -> list[Path]:
-    """Files of the same name with an ending in another case, or with one where it has none."""
-    stem, ending = os.path.splitext(path)
-    if ending.lower() in IMAGE_ENDINGS:
-        endings = {ending.lower(), ending.upper()}
-    else:
-        stem, endings = str(path), {s for e in IMAGE_ENDINGS for s in (e, e.upper())}
-    return [Path(stem + e) for e in sorted(endings) if os.path.isfile(stem + e)]
-
-
-def _candidates(name: str) -> Iterator[str]:
-    yield name
-    for text in dict.fromkeys((name, name.strip(), unquote(name.strip()))):
-        words = [w for w in text.split("/") if w not in ("", ".", "..")]
-        for start in range(len(words)):
-            if (tail := "/".join(words[start:])) != name:
-                yield tail
 
 
 def read_headers(paths: Sequence[Path]) -> list[ImageHeader | str]:
