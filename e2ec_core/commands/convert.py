@@ -1,6 +1,9 @@
 """Converts a published E2EC checkpoint into a weights file of this project.
 
 e2ec convert model_kitti.pth e2ec_kins.safetensors --dataset kins
+
+Tensors and plain values alone are read from a .pth file. With PyTorch before 2.10, a file made for
+that can run code all the same (CVE-2026-24747): convert only files of people you trust there.
 """
 
 from __future__ import annotations
