@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Batches:
     """Segments frames of several cameras, those of one size in one batch.
 
-    A frame that cannot be read, or whose result cannot be published, costs that frame alone; an
-    error of the network costs those of the batch.
+    A frame that cannot be read, segmented or published costs that frame alone: where the network
+    fails for several together, such as for want of memory, each goes through it once more by
+    itself.
 
     Args:
         predictor: the model.
@@ -54,8 +55,13 @@ class Batches:
             self._predictor.settings = batch[0][1].parameters.predictor_settings()
             predictions = self._predictor.batch([begun.image_rgb for _, begun in batch])
         except Exception as error:
-            for mailbox, _ in batch:
-                self._report(error, mailbox.on_error)
+            if len(batch) == 1:
+                self._report(error, batch[0][0].on_error)
+                return
+            predictions = []  # the error ends here: it holds the tensors of the batch
+        if not predictions:
+            for one in batch:
+                self._segment([one])
             return
         for (mailbox, begun), found in zip(batch, predictions, strict=True):
             try:

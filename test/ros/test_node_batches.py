@@ -16,7 +16,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from e2ec_core.contours import clip_to_image
-from e2ec_core.inference import Predictor
+from e2ec_core.inference import Predictor, PredictorSettings
+from e2ec_core.inference.network_output import NetworkOutput
 from e2ec_ros.contour_messages import vertices_of
 from e2ec_ros.images import fill_image
 from e2ec_ros.msg import InstanceContourArray
@@ -169,6 +170,35 @@ def test_a_bad_image_costs_itself_and_no_other_of_the_batch(
         "e2ec: segmentation of rear": 0,
     }
     rig.ask_until_together(images)  # and left is back
+
+
+def test_where_a_batch_is_too_large_each_image_goes_alone(
+    bench: Bench,
+    make_node: MakeNode,
+    photographs: dict[str, NDArray[np.uint8]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A GPU's memory may do for one image and not for three; here the error is brought in."""
+    node = make_node(cameras=CAMERAS, batch_wait=LONG)
+    activate(bench)
+    rig, images = Rig(bench), messages(photographs)
+    expected = rig.ask_until_together(images)
+    assert node.engine is not None
+    predictor = node.engine.predictor
+    infer, sizes = predictor.infer, []
+
+    def scarce(placed: NDArray[np.uint8], settings: PredictorSettings) -> list[NetworkOutput]:
+        sizes.append(len(placed))
+        if len(placed) > 1:
+            raise MemoryError("out of memory")
+        return infer(placed, settings)
+
+    monkeypatch.setattr(predictor, "infer", scarce)
+    answers = rig.ask(images, CAMERAS)
+    for camera in CAMERAS:
+        assert len(answers[camera].instances) == len(expected[camera].instances)
+    assert max(sizes) > 1
+    assert not any(stream.statistics.totals.failed for stream in node.engine.streams)
 
 
 def test_images_of_several_sizes_go_in_batches_of_one_size(
