@@ -1,9 +1,10 @@
-"""ROS domains that no other demo or test on this machine uses at the same time."""
+"""ROS domains that nothing else on this machine uses at the same time."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +13,17 @@ from pathlib import Path
 
 _used = count()
 DOMAINS = 101  # 1 to 101; larger ones meet the ports that Linux gives to clients
+PARTICIPANTS = 8
+"""Processes of a domain whose ports are looked at."""
 
 
 @contextmanager
 def own_domain() -> Iterator[int]:
     """A ROS_DOMAIN_ID that stays reserved inside the `with`.
 
-    Reserved by a lock on a file in the temporary folder, which the system takes off when the
-    process ends, however it ends.
+    Demos and tests reserve theirs by a lock on a file in the temporary folder, which the system
+    takes off when the process ends, however it ends. Nodes of others, a robot's above all, are
+    known by their ports.
 
     Raises:
         ValueError: all are taken.
@@ -38,6 +42,21 @@ def own_domain() -> Iterator[int]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 continue
+            if _has_nodes(domain):
+                continue
             yield domain
             return
-    raise ValueError(f"all {DOMAINS} ROS domains are in use by demos and tests on this machine")
+    raise ValueError(f"all {DOMAINS} ROS domains are in use on this machine")
+
+
+def _has_nodes(domain: int) -> bool:
+    """Whether a process of this machine listens where DDS does (RTPS 2.5, section 9.6.2)."""
+    first = 7400 + 250 * domain
+    ports = [first, *(first + 10 + 2 * number for number in range(PARTICIPANTS))]
+    for port in ports:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                return True
+    return False
