@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2ec_core.image_files import IMAGE_ENDINGS, list_images, natural_key
 from e2ec_core.recordings.bags import BAG_ENDINGS, is_bag
 from e2ec_core.recordings.recording import VIDEO_ENDINGS, kind_of
+
+_LONGEST = 230
+"""Bytes of the name of a result; file systems take 255 with number and ending."""
 
 
 @dataclass(frozen=True)
@@ -23,26 +27,38 @@ def make_items(paths: Iterable[Path], output: Path) -> list[Item]:
     """Gives every file a result of its own in the folder `output`, see `result_names`."""
     paths = list(paths)
     endings = [".png" if kind_of(path) == "image" else ".mp4" for path in paths]
-    names = result_names(paths, endings)
+    names = result_names(paths, [lambda name, e=ending: [name + e] for ending in endings])
     return [
         Item(path, output / f"{name}{ending}")
         for path, name, ending in zip(paths, names, endings, strict=True)
     ]
 
 
-def result_names(paths: Sequence[Path], endings: Sequence[str]) -> list[str]:
-    """A name for the result of each file, without its ending.
+def result_names(
+    paths: Sequence[Path],
+    results: Sequence[Callable[[str], Iterable[str]]],
+    taken: Iterable[str] = (),
+) -> list[str]:
+    """A name for the results of each file, without endings.
 
     Files of the same name (from different folders, or with different endings) are told apart by
-    numbers: `x.png`, `x_2.png`.
+    numbers: `x.png`, `x_2.png`. Very long names are cut.
+
+    Args:
+        paths: of the files.
+        results: gives, for each file, the paths of its results with a name.
+        taken: paths that no file may have.
     """
-    names, taken = [], set()
-    for path, ending in zip(paths, endings, strict=True):
-        name, number = path.stem, 1
-        while f"{name}{ending}".casefold() in taken:
+    names, used = [], {path.casefold() for path in taken}
+    for path, results_of in zip(paths, results, strict=True):
+        # Of "." and "..", too, the name of the folder.
+        stem = Path(os.path.abspath(path)).stem.encode(errors="ignore")[:_LONGEST]
+        name = first = stem.decode(errors="ignore") or "unnamed"
+        number = 1
+        while used & {result.casefold() for result in results_of(name)}:
             number += 1
-            name = f"{path.stem}_{number}"
-        taken.add(f"{name}{ending}".casefold())
+            name = f"{first}_{number}"
+        used |= {result.casefold() for result in results_of(name)}
         names.append(name)
     return names
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from e2ec_core.commands.model_options import ModelOptions
+from e2ec_core.commands.predict_paths import paths_of
 from e2ec_core.predictor_settings import PredictorSettings
 from e2ec_core.recordings.recording import Recording
 
@@ -61,6 +62,10 @@ class Job:
     def parts(self) -> list[Part]:
         """The work in pieces of at most `PART_FRAMES` frames."""
         return cut(self.recordings)
+
+    def paths(self, number: int) -> dict[str, str]:
+        """What the recording of a number gives, see `paths_of`."""
+        return paths_of(self.names[number], self.recordings[number].kind, self.write)
 
     def manifest(self) -> dict[str, Any]:
         """The job as JSON takes it, with size and time of each file."""

@@ -117,11 +117,10 @@ def frame_files(job: Job, output: Path, number: int, index: int = 0) -> dict[str
         number: of the recording.
         index: of the frame.
     """
-    name, still = job.names[number], job.recordings[number].kind == "image"
-    file = f"{name}.png" if still else f"{name}/{index:06d}.png"
-    drawn = "pictures" in job.write and (still or "video" not in job.write)
-    files = {"pictures": output / file} if drawn else {}
-    return files | ({"labels": output / "labels" / file} if "labels" in job.write else {})
+    shown = {k: output / p for k, p in job.paths(number).items() if k in ("pictures", "labels")}
+    if job.recordings[number].kind == "image":
+        return shown
+    return {kind: folder / f"{index:06d}.png" for kind, folder in shown.items()}
 
 
 def _png(image: NDArray[Any]) -> bytes:

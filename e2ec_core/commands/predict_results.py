@@ -18,6 +18,7 @@ from tqdm import tqdm
 from e2ec_core.checkpoint_info import CheckpointInfo
 from e2ec_core.commands.predict_job import Job
 from e2ec_core.commands.predict_parts import frame_files
+from e2ec_core.commands.predict_paths import COCO_IMAGES, COCO_RESULTS, JSONL
 from e2ec_core.commands.predict_state import RunState
 from e2ec_core.contours import Contours
 from e2ec_core.inference.draw import draw_contours
@@ -70,11 +71,11 @@ def result_targets(job: Job, output: Path) -> Targets:
             continue
         targets.folders.extend(file.parent for file in shown)
         if "video" in job.write:
-            targets.files.append(output / f"{job.names[number]}.mp4")
+            targets.files.append(output / job.paths(number)["video"])
     if "jsonl" in job.write:
-        targets.files.append(output / "contours.jsonl")
+        targets.files.append(output / JSONL)
     if "coco" in job.write:
-        targets.files.extend([output / "coco_results.json", output / "coco_images.json"])
+        targets.files.extend([output / COCO_RESULTS, output / COCO_IMAGES])
     if "bag" in job.write:
         for path, numbers in _bags(job).items():
             require_room(Path(path), [job.recordings[number].topic for number in numbers])
@@ -140,7 +141,7 @@ class Results:
     def _jsonl(self) -> None:
         parts = range(len(self._job.parts))
         lines = (line for number in parts for line in self._state.lines_of(number))
-        self._text("contours.jsonl", lines)
+        self._text(JSONL, lines)
 
     def _coco(self) -> None:
         names = self._info.config.class_names
@@ -161,9 +162,9 @@ class Results:
                     yield named | told
 
         known = [{"id": i, "name": name} for i, name in zip(categories, names, strict=True)]
-        self._text("coco_results.json", json_array(results()))
+        self._text(COCO_RESULTS, json_array(results()))
         head, tail = '{"categories": ' + json.dumps(known) + ',\n"images": ', "}\n"
-        self._text("coco_images.json", chain((head,), json_array(images()), (tail,)))
+        self._text(COCO_IMAGES, chain((head,), json_array(images()), (tail,)))
 
     def _video(self, number: int) -> None:
         recording = self._job.recordings[number]
@@ -175,7 +176,7 @@ class Results:
                 if frame.rgb is not None and contours is not None:
                     yield draw_contours(frame.rgb, contours, names)
 
-        target = self._state.output / f"{self._job.names[number]}.mp4"
+        target = self._state.output / self._job.paths(number)["video"]
         self._state.make(target, lambda path: write_video(path, drawn(), recording.rate))
 
     def _bag(self, numbers: Sequence[int]) -> None:
@@ -222,4 +223,4 @@ def _bags(job: Job) -> dict[str, list[int]]:
 
 
 def _bag_folder(job: Job, output: Path, numbers: Sequence[int]) -> Path:
-    return output / f"{job.names[numbers[0]]}_contours"
+    return output / job.paths(numbers[0])["bag"]

@@ -11,12 +11,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from e2ec_core.commands.failures import complain
-from e2ec_core.commands.items import result_names
 from e2ec_core.commands.loading import load_predictor
 from e2ec_core.commands.model_options import ModelOptions
 from e2ec_core.commands.outputs import require_writable
 from e2ec_core.commands.predict_job import Job
 from e2ec_core.commands.predict_parts import PartWorker, frame_files
+from e2ec_core.commands.predict_paths import choose_names
 from e2ec_core.commands.predict_results import (
     WRITABLE,
     Outcome,
@@ -75,11 +75,9 @@ def predict_all(
         ValueError: an option does not fit, or results exist that must not be replaced.
         NotWritten: a result cannot be written.
     """
-    endings = [".png" if recording.kind == "image" else ".mp4" for recording in recordings]
-    names = result_names([Path(recording.path) for recording in recordings], endings)
     job = Job(
         recordings=tuple(recordings),
-        names=tuple(names),
+        names=tuple(choose_names(recordings, choices.write)),
         write=tuple(sorted(choices.write)),
         model=model,
         settings=settings,
@@ -174,14 +172,14 @@ def _say(state: RunState, job: Job, number: int) -> None:
 def _tell(state: RunState, job: Job, told: Sequence[Outcome]) -> tuple[list[str], int]:
     """Says what became of videos and bags; returns what was left out, how many gave nothing."""
     lost = []
-    for recording, name, one in zip(job.recordings, job.names, told, strict=True):
+    for number, (recording, one) in enumerate(zip(job.recordings, told, strict=True)):
         path = repr(recording.path)
         if one.errors:
             lost.append(f"frames of {path}" if one.frames else path)
         if recording.kind == "image":
             continue
         shown = "video" in job.write and one.frames
-        target = state.output / f"{name}.mp4" if shown else state.output
+        target = state.output / (job.paths(number)["video"] if shown else "")
         if one.errors:
             first, more = one.errors[0][1], len(one.errors) - 1
             others = f" and {more} more" if more else ""

@@ -16,10 +16,8 @@ from typing import Any
 
 from e2ec_core.commands.outputs import NotWritten
 from e2ec_core.commands.predict_job import Job, difference
+from e2ec_core.commands.predict_paths import FOLDER
 from e2ec_core.recordings.rows import Row
-
-FOLDER = ".e2ec_predict"
-"""Of manifest and parts, in the folder of the results."""
 
 
 class RunState:

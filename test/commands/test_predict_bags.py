@@ -149,6 +149,19 @@ def test_parts_read_alone_give_what_one_reading_gives(tmp_path: Path, closed: bo
     assert told(9, 99) == []
 
 
+def test_results_have_names_that_a_disk_takes(
+    e2ec: Callable, drive: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, result in (("é" * 125, "é" * 115), ("here", "here")):
+        bag = drive(tmp_path / name, 1)
+        monkeypatch.chdir(bag)
+        words = (".", *FAST, "--write", "bag,labels", "--output", tmp_path / "out")
+        reply = e2ec("predict", *words)
+        assert reply.status == 0, reply.err
+        assert (tmp_path / f"out/{result}_contours/metadata.yaml").is_file()
+        assert (tmp_path / f"out/labels/{result}/000000.png").is_file()
+
+
 def test_bags_are_replaced_on_request_only(
     e2ec: Callable, drive: Callable[..., Path], tmp_path: Path
 ) -> None:

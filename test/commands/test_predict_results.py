@@ -104,6 +104,26 @@ def test_labels_and_pictures_of_frames_are_single_files(
     assert (reply.status, "exists; give --overwrite" in reply.error) == (2, True)
 
 
+def test_no_result_is_written_over_another(e2ec: Callable, tmp_path: Path) -> None:
+    inputs = tmp_path / "col"
+    inputs.mkdir()
+    names = ("labels.mp4", "x.png.mp4", "contours.jsonl.avi", ".e2ec_predict.avi")
+    for name in names:
+        write_film(tmp_path / "film.avi", (np.full((48, 64, 3), i, np.uint8) for i in range(2)))
+        (tmp_path / "film.avi").rename(inputs / name)
+    for name in ("000000.jpg", "000001.jpg", "x.png"):
+        cv2.imwrite(str(inputs / name), np.zeros((48, 64, 3), np.uint8))
+    words = (inputs, inputs / names[-1], *FAST, "--write", "pictures,labels,jsonl")
+    reply = e2ec("predict", *words, "--output", tmp_path / "out")
+    assert reply.status == 0, reply.err
+    files = [path for path in (tmp_path / "out").rglob("*.png") if path.is_file()]
+    assert len(files) == 2 * (3 + 2 * len(names))
+    for file in files:
+        kind = np.uint16 if file.parts[len(tmp_path.parts) + 1] == "labels" else np.uint8
+        assert cv2.imread(str(file), cv2.IMREAD_UNCHANGED).dtype == kind
+    assert len(rows_of(tmp_path / "out/contours.jsonl")) == 3 + 2 * len(names)
+
+
 def test_coco_results_lie_where_the_masks_do(
     e2ec: Callable, predictor: Predictor, portrait: Path, tmp_path: Path
 ) -> None:
