@@ -18,6 +18,7 @@ from e2ec_core.commands.items import Found
 from e2ec_core.commands.model_options import SCORE, ModelOptions, take_run
 from e2ec_core.commands.options import CommandLine
 from e2ec_core.commands.outputs import OVERWRITE
+from e2ec_core.commands.predict_paths import written_here
 from e2ec_core.predictor_settings import PredictorSettings, split_names
 from e2ec_core.recordings.bags import is_bag
 from e2ec_core.recordings.recording import Recording, open_recording
@@ -67,6 +68,9 @@ def main(words: Sequence[str]) -> int:
         found.add(path)
     for note in (*found.notes, *found.faults):
         complain("predict", note)
+    for path in written_here(found.files, options.output):
+        complain("predict", f"bag {str(path)!r} is a result of predict, so it is passed over")
+        found.files.remove(path)
     topics = split_names(options.topics)
     if topics and not any(is_bag(path) for path in found.files):
         raise ValueError(f"topics is {options.topics!r}, but no input is a bag; leave it out")

@@ -75,8 +75,6 @@ def on_ray(state: RunState, todo: Sequence[int], address: str) -> Iterator[int]:
     import ray
     import ray.data
 
-    if address != "auto":
-        _require_reachable(address)
     prepared = {name: value for name, value in os.environ.items() if name.startswith(_PREPARED)}
     ray.init(
         address=None if address == "auto" else address,
@@ -110,8 +108,10 @@ def on_ray(state: RunState, todo: Sequence[int], address: str) -> Iterator[int]:
         ray.shutdown()
 
 
-def _require_reachable(address: str) -> None:
+def require_reachable(address: str) -> None:
     """Tells at once what Ray would tell after minutes."""
+    if address == "auto":
+        return
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=_PATIENCE).close()

@@ -123,6 +123,18 @@ def frame_files(job: Job, output: Path, number: int, index: int = 0) -> dict[str
     return {kind: folder / f"{index:06d}.png" for kind, folder in shown.items()}
 
 
+def has_frames(state: RunState, job: Job, number: int) -> bool:
+    """Whether the pictures and labels of a part that is done are there still."""
+    for segment, told in zip(job.parts[number], state.told(number), strict=True):
+        wrong = {frame for frame, _ in told["errors"]}
+        end = segment.begin + told["frames"] + len(wrong)
+        for index in set(range(segment.begin, end)) - wrong:
+            files = frame_files(job, state.output, segment.recording, index).values()
+            if not all(file.exists() for file in files):
+                return False
+    return True
+
+
 def _png(image: NDArray[Any]) -> bytes:
     done, content = cv2.imencode(".png", image)
     if not done:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from e2ec_core.commands.items import result_names
+from e2ec_core.recordings.contour_bag import CONTOURS_TYPE
 from e2ec_core.recordings.recording import Kind, Recording
 
 FOLDER = ".e2ec_predict"
@@ -16,6 +17,7 @@ JSONL = "contours.jsonl"
 COCO_RESULTS = "coco_results.json"
 COCO_IMAGES = "coco_images.json"
 _LABELS = "labels"
+_CONTOURS = "_contours"
 
 
 def choose_names(recordings: Sequence[Recording], write: Sequence[str]) -> list[str]:
@@ -25,6 +27,19 @@ def choose_names(recordings: Sequence[Recording], write: Sequence[str]) -> list[
         [partial(_paths, recording.kind, write) for recording in recordings],
         taken=(FOLDER, JSONL, COCO_RESULTS, COCO_IMAGES, _LABELS),
     )
+
+
+def written_here(paths: Sequence[Path], output: Path) -> list[Path]:
+    """Which inputs are bags with contours that a run before wrote for others of them."""
+    results = {output.resolve() / f"{path.stem}{_CONTOURS}" for path in paths}
+    return [path for path in paths if path.resolve() in results and _has_contours(path)]
+
+
+def _has_contours(bag: Path) -> bool:
+    try:
+        return CONTOURS_TYPE in (bag / "metadata.yaml").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def _paths(kind: Kind, write: Sequence[str], name: str) -> Iterable[str]:
@@ -47,5 +62,5 @@ def paths_of(name: str, kind: Kind, write: Sequence[str]) -> dict[str, str]:
     if "video" in write and not still:
         paths["video"] = f"{name}.mp4"
     if "bag" in write and kind == "bag":
-        paths["bag"] = f"{name}_contours"
+        paths["bag"] = f"{name}{_CONTOURS}"
     return paths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -25,7 +25,7 @@ from e2ec_core.inference.draw import draw_contours
 from e2ec_core.recordings.coco_results import category_ids, coco_instances, image_ids, json_array
 from e2ec_core.recordings.contour_bag import BagModel, require_room, write_contour_bag
 from e2ec_core.recordings.drawn_video import write_video
-from e2ec_core.recordings.recording import frames_of
+from e2ec_core.recordings.recording import Recording, frames_of
 from e2ec_core.recordings.rows import Row, contours_of
 from e2ec_core.value_range import parse_range
 
@@ -56,12 +56,36 @@ class Targets(NamedTuple):
     """Of pictures or labels of frames."""
     bags: list[Path]
 
+    def there(self, output: Path) -> dict[str, int]:
+        """Which there are, below the folder of the results; of folders the number of files."""
+        paths = (path for paths in self for path in paths if path.exists())
+        return {
+            str(path.relative_to(output)): sum(1 for _ in path.iterdir()) if path.is_dir() else 1
+            for path in paths
+        }
 
-def result_targets(job: Job, output: Path) -> Targets:
+
+def without_room(recordings: Sequence[Recording]) -> dict[str, str]:
+    """The bags in which contours cannot stand, and why."""
+    why = {}
+    for path, numbers in _bags(recordings).items():
+        try:
+            require_room(Path(path), [recordings[number].topic for number in numbers])
+        except (ValueError, OSError) as error:
+            why[path] = str(error)
+    return why
+
+
+def result_targets(job: Job, output: Path, full: Container[str]) -> Targets:
     """The files and folders of a run's results.
 
+    Args:
+        job: the run.
+        output: folder of the results.
+        full: bags that have no room for contours.
+
     Raises:
-        ValueError: a kind of result is for none of the inputs, or a bag has no room for it.
+        ValueError: a kind of result is for none of the inputs.
     """
     targets = Targets([], [], [])
     for number, recording in enumerate(job.recordings):
@@ -77,9 +101,9 @@ def result_targets(job: Job, output: Path) -> Targets:
     if "coco" in job.write:
         targets.files.extend([output / COCO_RESULTS, output / COCO_IMAGES])
     if "bag" in job.write:
-        for path, numbers in _bags(job).items():
-            require_room(Path(path), [job.recordings[number].topic for number in numbers])
-            targets.bags.append(_bag_folder(job, output, numbers))
+        for path, numbers in _bags(job.recordings).items():
+            if path not in full:
+                targets.bags.append(output / job.paths(numbers[0])["bag"])
     if not any(targets):
         others = " or ".join(kind for kind in WRITABLE if kind not in ("video", "bag"))
         raise ValueError(
@@ -106,12 +130,16 @@ class Results:
         state: of the run.
         job: what it does.
         info: of the model.
+        full: bags that have no room for contours.
     """
 
-    def __init__(self, state: RunState, job: Job, info: CheckpointInfo) -> None:
+    def __init__(
+        self, state: RunState, job: Job, info: CheckpointInfo, full: Container[str]
+    ) -> None:
         self._state = state
         self._job = job
         self._info = info
+        self._full = full
         self._parts: dict[int, list[int]] = defaultdict(list)  # by recording
         for number, part in enumerate(job.parts):
             for segment in part:
@@ -123,20 +151,25 @@ class Results:
         Raises:
             NotWritten: one cannot be written.
         """
-        makers: dict[str, Callable[[], None]] = {}
+        makers: dict[str, tuple[str, Callable[[], None]]] = {}
         if "jsonl" in self._job.write:
-            makers["jsonl"] = self._jsonl
+            makers["jsonl"] = JSONL, self._jsonl
         if "coco" in self._job.write:
-            makers["coco"] = self._coco
+            makers["coco"] = COCO_IMAGES, self._coco
         if "video" in self._job.write:
             for number, recording in enumerate(self._job.recordings):
                 if recording.kind != "image" and told[number].frames:
-                    makers[f"video-{number}"] = partial(self._video, number)
+                    path = self._job.paths(number)["video"]
+                    makers[f"video-{number}"] = path, partial(self._video, number)
         if "bag" in self._job.write:
-            for numbers in _bags(self._job).values():
-                makers[f"bag-{numbers[0]}"] = partial(self._bag, numbers)
-        for name, make in tqdm(makers.items(), "results", unit="", leave=False, disable=None):
-            self._state.once(name, make)
+            for source, numbers in _bags(self._job.recordings).items():
+                if source not in self._full:
+                    path = self._job.paths(numbers[0])["bag"]
+                    makers[f"bag-{numbers[0]}"] = path, partial(self._bag, numbers)
+        for name, (path, make) in tqdm(
+            makers.items(), "results", unit="", leave=False, disable=None
+        ):
+            self._state.once(name, path, make)
 
     def _jsonl(self) -> None:
         parts = range(len(self._job.parts))
@@ -190,7 +223,7 @@ class Results:
             for number, recording in zip(numbers, recordings, strict=True)
         }
         self._state.make(
-            _bag_folder(self._job, self._state.output, numbers),
+            self._state.output / self._job.paths(numbers[0])["bag"],
             lambda path: write_contour_bag(Path(recordings[0].path), path, found, model),
         )
 
@@ -203,7 +236,7 @@ class Results:
 
     def _rows(self, parts: Sequence[int] | None = None) -> Iterator[Row]:
         for number in range(len(self._job.parts)) if parts is None else parts:
-            yield from map(json.loads, self._state.lines_of(number))
+            yield from self._state.rows(number)
 
     def _contours_of(self, number: int) -> Iterator[Contours | None]:
         """Of each frame of a recording that is no image; None where there was an error."""
@@ -213,14 +246,10 @@ class Results:
         return contours_of(row, self._job.settings.stage)
 
 
-def _bags(job: Job) -> dict[str, list[int]]:
+def _bags(recordings: Sequence[Recording]) -> dict[str, list[int]]:
     """The numbers of the recordings of each bag."""
     bags: dict[str, list[int]] = defaultdict(list)
-    for number, recording in enumerate(job.recordings):
+    for number, recording in enumerate(recordings):
         if recording.kind == "bag":
             bags[recording.path].append(number)
     return bags
-
-
-def _bag_folder(job: Job, output: Path, numbers: Sequence[int]) -> Path:
-    return output / job.paths(numbers[0])["bag"]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -15,14 +16,16 @@ from e2ec_core.commands.loading import load_predictor
 from e2ec_core.commands.model_options import ModelOptions
 from e2ec_core.commands.outputs import require_writable
 from e2ec_core.commands.predict_job import Job
-from e2ec_core.commands.predict_parts import PartWorker, frame_files
+from e2ec_core.commands.predict_parts import PartWorker, frame_files, has_frames
 from e2ec_core.commands.predict_paths import choose_names
 from e2ec_core.commands.predict_results import (
     WRITABLE,
     Outcome,
     Results,
+    Targets,
     outcomes,
     result_targets,
+    without_room,
 )
 from e2ec_core.commands.predict_state import RunState
 from e2ec_core.inference import Predictor
@@ -75,6 +78,12 @@ def predict_all(
         ValueError: an option does not fit, or results exist that must not be replaced.
         NotWritten: a result cannot be written.
     """
+    full = without_room(recordings) if "bag" in choices.write else {}
+    asked = len(recordings)
+    if set(choices.write) == {"bag"}:
+        recordings = [one for one in recordings if one.path not in full]
+        if not recordings:
+            raise ValueError(next(iter(full.values())))
     job = Job(
         recordings=tuple(recordings),
         names=tuple(choose_names(recordings, choices.write)),
@@ -87,27 +96,55 @@ def predict_all(
     state = RunState(choices.output)
     if not choices.resume and not choices.overwrite:
         state.require_finished()
-    _require_room(job, choices, going_on=choices.resume and state.there)
+    targets = result_targets(job, choices.output, full)
+    _require_room(job, targets, choices, going_on=choices.resume and state.there)
+    if choices.cluster:
+        from e2ec_core.commands.predict_cluster import require_reachable
+
+        require_reachable(choices.cluster)
     predictor = load_predictor(model, settings, threads=job.threads)
     job = replace(job, weights_sha256=predictor.info.sha256, backend=predictor.backend)
     with state.alone():
-        if not state.begin(job, resume=choices.resume):
+        for why in full.values():
+            complain("predict", why)
+        before = _begin(state, job, targets, resume=choices.resume)
+        if not before:
             _do_parts(state, job, predictor, choices.cluster)
             told = outcomes(state, job)
-            Results(state, job, predictor.info).make(told)
+            Results(state, job, predictor.info, full).make(told)
             lost, failed = _tell(state, job, told)
-            state.finish({"left_out": lost, "failed": failed})
+            there = targets.there(state.output)
+            state.finish({"left_out": lost, "failed": failed, "results": there})
         else:
-            lost, failed = state.summary["left_out"], state.summary["failed"]
+            lost, failed = before["left_out"], before["failed"]
             again = "--overwrite in place of --resume does it anew"
             print(f"{choices.output}: all was done before; {again}")
         state.clean(keep_manifest=choices.resume)
-    return lost, failed
+    copies = [repr(path) for path in full if not any(repr(path) in one for one in lost)]
+    lost = [*lost, *(f"the copy of {path}" for path in copies)]
+    return lost, failed + asked - len(recordings)
 
 
-def _require_room(job: Job, choices: Choices, *, going_on: bool) -> None:
+def _begin(state: RunState, job: Job, targets: Targets, *, resume: bool) -> dict[str, Any]:
+    """Begins a run or goes on with it; returns the summary of one whose results are all there."""
+    if resume and state.go_on(job):
+        summary, there = state.summary, targets.there(state.output)
+        kept = summary.get("results", {})
+        gone = [path for path, count in kept.items() if there.get(path, 0) < count]
+        if not gone:
+            return summary
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        complain("predict", f"{str(state.output / gone[0])!r}{more} is gone; all is done again")
+    for folder in targets.folders:  # with --overwrite: none of its frames stay among new ones
+        for file in folder.glob("*.png"):
+            if file.stem.isdecimal():
+                file.unlink()
+    state.begin(job)
+    return {}
+
+
+def _require_room(job: Job, targets: Targets, choices: Choices, *, going_on: bool) -> None:
     """Checks that the results may be written; those of a run that goes on may be there."""
-    targets = result_targets(job, choices.output)
     overwrite = choices.overwrite or going_on
     for folder in (*targets.folders, *targets.bags):
         if not folder.is_dir() or not any(folder.iterdir()):
@@ -119,7 +156,8 @@ def _require_room(job: Job, choices: Choices, *, going_on: bool) -> None:
         if folder in targets.bags and not (folder / "metadata.yaml").is_file():
             raise ValueError(f"folder {str(folder)!r} is no bag, so it is not replaced")
     inputs = [Path(recording.path) for recording in job.recordings]
-    read = {path.resolve() for path in inputs} | {path.resolve().parent for path in inputs}
+    places = [place for path in inputs for place in (path.absolute(), path.resolve())]
+    read = {folder.resolve() for place in places for folder in (place, place.parent)}
     for folder in (*targets.folders, *targets.bags):
         if folder.resolve() in read:
             raise ValueError(f"folder {str(folder)!r} holds an input; give another --output")
@@ -128,8 +166,11 @@ def _require_room(job: Job, choices: Choices, *, going_on: bool) -> None:
 
 def _do_parts(state: RunState, job: Job, predictor: Predictor, cluster: str) -> None:
     """Does the parts that are not done yet."""
-    parts, done = job.parts, state.done
-    todo = [number for number in range(len(parts)) if number not in done]
+    for number in state.done:
+        if not has_frames(state, job, number):
+            state.forget(number)
+    done = state.done
+    todo = [number for number in range(len(job.parts)) if number not in done]
     total = sum(recording.length for recording in job.recordings)
     before = sum(told["frames"] + len(told["errors"]) for n in done for told in state.told(n))
     quiet = True if total == 1 else None  # None: where nobody looks

@@ -19,6 +19,9 @@ from e2ec_core.commands.predict_job import Job, difference
 from e2ec_core.commands.predict_paths import FOLDER
 from e2ec_core.recordings.rows import Row
 
+_KEYS = {"format", "inputs", "model", "settings", "parts", "finished"}
+"""Of a manifest, without which nothing can be told."""
+
 
 class RunState:
     """Manifest and parts of a run in the folder of its results.
@@ -33,43 +36,44 @@ class RunState:
         self._manifest = self._folder / "manifest.json"
         self._scratch = self._folder / "scratch"
 
-    def begin(self, job: Job, *, resume: bool) -> bool:
-        """Begins a run, or goes on with the one that is there.
-
-        Args:
-            job: what to do.
-            resume: go on where a run was cut off, if there is one; else it is forgotten.
-
-        Returns:
-            whether all was done before already.
+    def begin(self, job: Job) -> None:
+        """Begins a run; one that is there is forgotten.
 
         Raises:
-            ValueError: the run that is there has another job.
             NotWritten: the folder cannot be written to.
         """
-        manifest = job.manifest() | {"parts": len(job.parts), "finished": None}
-        there = self._read_manifest()
-        if there is not None and resume:
-            told = {key: value for key, value in there.items() if key != "finished"}
-            asked = {key: value for key, value in manifest.items() if key != "finished"}
-            if other := difference(asked, told):
-                raise ValueError(
-                    f"the run in {str(self.output)!r} cannot go on: {other}; "
-                    "give what it was begun with, or --overwrite in place of --resume"
-                )
-            if there["model"] != manifest["model"]:  # the same weights at another place
-                self.write_json(self._manifest, there | {"model": manifest["model"]})
-            return there["finished"] is not None
         with _told(self._folder):
             shutil.rmtree(self._folder, ignore_errors=True)
             self._scratch.mkdir(parents=True)
+        manifest = job.manifest() | {"parts": len(job.parts), "finished": None}
         self.write_json(self._manifest, manifest)
-        return False
+
+    def go_on(self, job: Job) -> bool:
+        """Goes on with the run that is there; returns whether there is one.
+
+        Raises:
+            ValueError: it has another job.
+            NotWritten: the folder cannot be written to.
+        """
+        there = self._read_manifest()
+        if there is None:
+            return False
+        told = {key: value for key, value in there.items() if key != "finished"}
+        asked = job.manifest() | {"parts": len(job.parts)}
+        if other := difference(asked, told):
+            raise ValueError(
+                f"the run in {str(self.output)!r} cannot go on: {other}; "
+                "give what it was begun with, or --overwrite in place of --resume"
+            )
+        shutil.rmtree(self._scratch, ignore_errors=True)  # of a process that was killed
+        if there["model"] != asked["model"]:  # the same weights at another place
+            self.write_json(self._manifest, there | {"model": asked["model"]})
+        return True
 
     def require_finished(self) -> None:
-        """Raises ValueError if an unfinished run is there."""
+        """Raises ValueError if an unfinished run is there that has done something."""
         there = self._read_manifest()
-        if there is not None and there["finished"] is None:
+        if there is not None and there["finished"] is None and self.done:
             raise ValueError(
                 f"an unfinished run is in {str(self.output)!r}, {len(self.done)} of "
                 f"{there['parts']} parts are done; give --resume to go on, --overwrite to begin "
@@ -129,10 +133,31 @@ class RunState:
         lines = "".join(f"{json.dumps(line)}\n" for line in (summary, *rows))
         self.write(self._part(number), lines.encode())
 
+    def forget(self, number: int) -> None:
+        """Has a part done again."""
+        self._part(number).unlink()
+
     def told(self, number: int) -> list[dict[str, Any]]:
-        """The summary of a part: for each of its recordings frames, found classes, errors."""
-        with self._part(number).open(encoding="utf-8") as file:
-            return json.loads(file.readline())
+        """The summary of a part: for each of its recordings frames, found classes, errors.
+
+        Raises:
+            ValueError: the file of the part is damaged.
+        """
+        part = self._part(number)
+        with _whole(part), part.open(encoding="utf-8") as file:
+            told = json.loads(file.readline())
+            if sum(one["frames"] + len(one["errors"]) for one in told) != sum(1 for _ in file):
+                raise ValueError("lines are missing")
+            return told
+
+    def rows(self, number: int) -> list[Row]:
+        """The rows of a part.
+
+        Raises:
+            ValueError: the file of the part is damaged.
+        """
+        with _whole(self._part(number)):
+            return [json.loads(line) for line in self.lines_of(number)]
 
     def lines_of(self, number: int) -> Iterator[str]:
         """The rows of a part as text."""
@@ -161,21 +186,23 @@ class RunState:
         own = self._scratch / uuid.uuid4().hex
         scratch = own / target.name
         with _told(target):
-            own.mkdir(parents=True)
-            write(scratch)
-            for path in (scratch, *(scratch.iterdir() if scratch.is_dir() else ())):
-                _sync(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.is_dir():  # a bag that is replaced
-                target.rename(own / "replaced")
-            scratch.replace(target)
-            _sync(target.parent)
-            shutil.rmtree(own)
+            try:
+                own.mkdir(parents=True)
+                write(scratch)
+                for path in (scratch, *(scratch.iterdir() if scratch.is_dir() else ())):
+                    _sync(path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.is_dir():  # a bag that is replaced
+                    target.rename(own / "replaced")
+                scratch.replace(target)
+                _sync(target.parent)
+            finally:
+                shutil.rmtree(own, ignore_errors=True)
 
-    def once(self, name: str, make: Callable[[], None]) -> None:
-        """Does something unless a run before did it."""
+    def once(self, name: str, target: str, make: Callable[[], None]) -> None:
+        """Makes a result unless a run before did, and it is still there."""
         mark = self._folder / f"result-{name}"
-        if not mark.exists():
+        if not mark.exists() or not (self.output / target).exists():
             make()
             self.write(mark, b"")
 
@@ -199,10 +226,14 @@ class RunState:
         return self._folder / f"part-{number:07d}.jsonl"
 
     def _read_manifest(self) -> dict[str, Any] | None:
-        try:
-            return json.loads(self._manifest.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with _whole(self._manifest):
+            try:
+                manifest = json.loads(self._manifest.read_bytes())
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            if missing := _KEYS - set(manifest):
+                raise KeyError(missing)
+            return manifest
 
 
 @contextmanager
@@ -215,6 +246,17 @@ def _told(target: Path) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or error
         raise NotWritten(f"{str(target)!r} cannot be written: {why}") from error
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[None]:
+    """Makes errors of a file's content name the file and the way out."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{str(file)!r} is damaged; give --overwrite, without --resume, to begin anew"
+        ) from error
 
 
 def _sync(path: Path) -> None:

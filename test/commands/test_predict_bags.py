@@ -149,6 +149,42 @@ def test_parts_read_alone_give_what_one_reading_gives(tmp_path: Path, closed: bo
     assert told(9, 99) == []
 
 
+def test_a_bag_without_room_for_contours_costs_its_copy(
+    e2ec: Callable, drive: Callable[..., Path], tmp_path: Path
+) -> None:
+    good, full = drive(tmp_path / "good", 1), tmp_path / "full"
+    text = T["std_msgs/msg/String"](data="mine")
+    write_messages(full, [("/e2ec/contours", 1.0, text), ("/image", 2.0, raw(picture(1)))])
+    words = ("predict", good, full, *FAST, "--output")
+    for write in ("bag,jsonl", "bag"):
+        reply = e2ec(*words, tmp_path / write, "--write", write)
+        assert reply.status == 1, reply.err
+        said, last = reply.err.splitlines()
+        assert "has a topic '/e2ec/contours' already" in said
+        assert last == f"predict: 1 of 2 left out: the copy of {str(full)!r}"
+        assert (tmp_path / write / "good_contours/metadata.yaml").is_file()
+        assert not (tmp_path / write / "full_contours").exists()
+    assert len((tmp_path / "bag,jsonl/contours.jsonl").read_text().splitlines()) == 2
+
+
+def test_bags_that_predict_wrote_are_no_inputs(
+    e2ec: Callable, drive: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "bags"
+    drive(folder / "drive", 1)
+    words = ("predict", folder, *FAST, "--write", "bag", "--output", folder)
+    assert e2ec(*words).status == 0
+    before = messages_of(folder / "drive_contours")
+    reply = e2ec(*words, "--overwrite")
+    assert reply.status == 0
+    assert "drive_contours' is a result of predict, so it is passed over" in reply.error
+    assert messages_of(folder / "drive_contours") == before
+    own = drive(tmp_path / "own/drive_contours", 1)
+    drive(own.parent / "drive", 1)
+    reply = e2ec("predict", own.parent, *FAST, "--write", "bag", "--output", own.parent)
+    assert (reply.status, "drive_contours' exists" in reply.err) == (2, True)
+
+
 def test_results_have_names_that_a_disk_takes(
     e2ec: Callable, drive: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

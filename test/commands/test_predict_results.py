@@ -124,6 +124,25 @@ def test_no_result_is_written_over_another(e2ec: Callable, tmp_path: Path) -> No
     assert len(rows_of(tmp_path / "out/contours.jsonl")) == 3 + 2 * len(names)
 
 
+def test_no_frame_of_an_old_film_stays_among_those_of_a_new_one(
+    e2ec: Callable, tmp_path: Path
+) -> None:
+    words = (tmp_path / "a.avi", *FAST, "--write", "pictures,labels", "--output", tmp_path / "out")
+    for count in (5, 3):
+        write_film(words[0], (np.full((48, 64, 3), i, np.uint8) for i in range(count)))
+        (tmp_path / "out/a").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out/a/mine.png").touch()
+        assert e2ec("predict", *words, "--overwrite").status == 0
+    frames = {f"{i:06d}.png" for i in range(3)}
+    assert {path.name for path in (tmp_path / "out/a").iterdir()} == frames | {"mine.png"}
+    assert {path.name for path in (tmp_path / "out/labels/a").iterdir()} == frames
+    (tmp_path / "frame.png").write_bytes((tmp_path / "out/a/000000.png").read_bytes())
+    (tmp_path / "out/a/000009.png").symlink_to(tmp_path / "frame.png")
+    reply = e2ec("predict", tmp_path / "out/a/000009.png", *words, "--overwrite")
+    assert (reply.status, "holds an input" in reply.error) == (2, True)
+    assert (tmp_path / "out/a/000009.png").is_symlink()
+
+
 def test_coco_results_lie_where_the_masks_do(
     e2ec: Callable, predictor: Predictor, portrait: Path, tmp_path: Path
 ) -> None:
