@@ -146,7 +146,8 @@ class RunState:
         part = self._part(number)
         with _whole(part), part.open(encoding="utf-8") as file:
             told = json.loads(file.readline())
-            if sum(one["frames"] + len(one["errors"]) for one in told) != sum(1 for _ in file):
+            lines = sum(one["frames"] + len(one["errors"]) for one in told)
+            if not told or lines != sum(1 for _ in file):
                 raise ValueError("lines are missing")
             return told
 

@@ -112,14 +112,16 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(
     assert contents(out) == wanted
 
 
-def begun(e2ec: Callable, words: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves a run after its first part, as Ctrl-C does."""
+def begun(
+    e2ec: Callable, words: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, parts: int = 1
+) -> None:
+    """Leaves a run after its first parts, as Ctrl-C does."""
     from e2ec_core.commands.predict_parts import PartWorker
 
     work = PartWorker.__call__
 
     def interrupted(self: PartWorker, number: int) -> None:
-        if number > 0:
+        if number >= parts:
             raise KeyboardInterrupt
         work(self, number)
 
@@ -225,3 +227,84 @@ def test_parts_hold_images_together_and_pieces_of_videos() -> None:
         tuple(Segment(3 + i, 0, 1) for i in range(PART_FRAMES)),
         (Segment(3 + PART_FRAMES, 0, 1),),
     ]
+
+
+def test_tries_that_fail_leave_nothing_on_a_full_disk(
+    e2ec: Callable, repo_dir: Path, tmp_path: Path
+) -> None:
+    """Full for the copy of the bag alone: no file may be larger than it."""
+    image = raw(np.zeros((300, 400, 3), np.uint8), 1.0)
+    bag = write_messages(tmp_path / "drive", [("/image", 1.0 + i, image) for i in range(20)])
+    words = (bag, *FAST, "--write", "bag", "--output", tmp_path / "out", "--resume")
+    scratch = tmp_path / "out/.e2ec_predict/scratch"
+    program = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, 2**21));"
+    program += "from e2ec_core.commands.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    for _ in range(2):
+        run = subprocess.run(
+            [sys.executable, "-c", program, "predict", *map(str, words)],
+            cwd=repo_dir,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert run.returncode == 2, run.stderr
+        assert "drive_contours' cannot be written" in run.stderr
+        assert list(scratch.iterdir()) == []
+    (scratch / "of a killed process").mkdir()
+    (scratch / "of a killed process/file").write_bytes(b"much")
+    assert list(scratch.parent.glob("part-*"))
+    assert e2ec("predict", *words).status == 0
+    assert (tmp_path / "out/drive_contours/metadata.yaml").is_file()
+    assert not scratch.exists()
+
+
+def test_results_that_are_gone_are_made_again(
+    e2ec: Callable, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    words = (film, *FAST, "--write", "jsonl,labels", "--output", out, "--resume")
+    begun(e2ec, words, monkeypatch)
+    (out / "labels/levels/000003.png").unlink()
+    assert e2ec("predict", *words).status == 0
+    wanted = contents(out)
+    assert len(wanted) == 1 + 40
+    for gone in ("contours.jsonl", "labels/levels/000031.png"):
+        (out / gone).unlink()
+        reply = e2ec("predict", *words)
+        assert reply.status == 0
+        assert "is gone; all is done again" in reply.error
+        assert contents(out) == wanted
+    assert "all was done before" in e2ec("predict", *words).out
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "part-0000000.jsonl"])
+@pytest.mark.parametrize("content", [b"{broken", b"{}\n", b"", b"\xff\xfe"])
+def test_a_damaged_record_is_named_with_the_way_out(
+    e2ec: Callable,
+    film: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: bytes,
+) -> None:
+    words = (film, *FAST, "--write", "jsonl,coco", "--output", tmp_path / "out")
+    begun(e2ec, words, monkeypatch)
+    file = tmp_path / "out/.e2ec_predict" / name
+    file.write_bytes(content)
+    reply = e2ec("predict", *words, "--resume")
+    assert reply.status == 2
+    assert f"{str(file)!r} is damaged; give --overwrite" in reply.error
+    assert e2ec("predict", *words, "--overwrite").status == 0
+
+
+def test_a_run_that_did_nothing_is_begun_anew(
+    e2ec: Callable, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (film, *FAST, "--output", tmp_path / "out")
+    reply = e2ec("predict", *words, "--cluster", "nope:1")
+    assert (reply.status, "where nothing answers" in reply.error) == (2, True)
+    assert not (tmp_path / "out/.e2ec_predict").exists()
+    begun(e2ec, words, monkeypatch, parts=0)
+    assert (tmp_path / "out/.e2ec_predict/manifest.json").exists()
+    assert e2ec("predict", *words).status == 0
