@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -33,8 +34,10 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the command line; None takes the process's.
 
     Returns:
-        the exit status: 2 for what the user can mend, 130 after Ctrl-C; others the command tells.
+        the exit status: 2 for what the user can mend, 130 after Ctrl-C, 143 after SIGTERM; others
+        the command tells.
     """
+    _open_streams()
     wait_passively()
     prepare_opencv()
     name, *rest = list(sys.argv[1:] if words is None else words) or ["--help"]
@@ -50,9 +53,9 @@ def main(words: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"e2ec_core.commands.{name.replace('-', '_')}")
         status: int = module.main(rest)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        print(f"{name}: {str(stopped) or 'interrupted'}", file=sys.stderr)
+        return getattr(stopped, "exit_status", 130)
     except BrokenPipeError:  # e.g. `e2ec check ... | head`
         sys.stdout = None
         return 141
@@ -63,6 +66,13 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"{name}: {line}", file=sys.stderr)
         return 2
     return status
+
+
+def _open_streams() -> None:
+    """Gives closed streams (`>&-`) a file, so that none of a command's own gets their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def overview() -> str:

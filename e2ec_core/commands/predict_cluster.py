@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -76,12 +77,15 @@ def on_ray(state: RunState, todo: Sequence[int], address: str) -> Iterator[int]:
     import ray.data
 
     prepared = {name: value for name, value in os.environ.items() if name.startswith(_PREPARED)}
+    on_stop = signal.getsignal(signal.SIGTERM)
     ray.init(
         address=None if address == "auto" else address,
         runtime_env={"env_vars": prepared},
         log_to_driver=False,
         logging_level="error",
     )
+    if signal.getsignal(signal.SIGTERM) is not on_stop:  # Ray has one of its own
+        signal.signal(signal.SIGTERM, on_stop)
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     on_gpu = state.job.model.device.startswith("cuda")

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from e2ec_core.checkpoint_info import CheckpointInfo
 from e2ec_core.commands.predict_job import Job
 from e2ec_core.commands.predict_parts import frame_files
 from e2ec_core.commands.predict_paths import COCO_IMAGES, COCO_RESULTS, JSONL
+from e2ec_core.commands.predict_progress import Progress
 from e2ec_core.commands.predict_state import RunState
 from e2ec_core.contours import Contours
 from e2ec_core.inference.draw import draw_contours
@@ -166,10 +166,10 @@ class Results:
                 if source not in self._full:
                     path = self._job.paths(numbers[0])["bag"]
                     makers[f"bag-{numbers[0]}"] = path, partial(self._bag, numbers)
-        for name, (path, make) in tqdm(
-            makers.items(), "results", unit="", leave=False, disable=None
-        ):
-            self._state.once(name, path, make)
+        with Progress(len(makers), "results", keep=False) as progress:
+            for name, (path, make) in makers.items():
+                self._state.once(name, path, make)
+                progress.add(1)
 
     def _jsonl(self) -> None:
         parts = range(len(self._job.parts))

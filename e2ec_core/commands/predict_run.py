@@ -18,6 +18,7 @@ from e2ec_core.commands.outputs import require_writable
 from e2ec_core.commands.predict_job import Job
 from e2ec_core.commands.predict_parts import PartWorker, frame_files, has_frames
 from e2ec_core.commands.predict_paths import choose_names
+from e2ec_core.commands.predict_progress import Progress, stoppable
 from e2ec_core.commands.predict_results import (
     WRITABLE,
     Outcome,
@@ -104,7 +105,7 @@ def predict_all(
         require_reachable(choices.cluster)
     predictor = load_predictor(model, settings, threads=job.threads)
     job = replace(job, weights_sha256=predictor.info.sha256, backend=predictor.backend)
-    with state.alone():
+    with state.alone(), stoppable(state):
         for why in full.values():
             complain("predict", why)
         before = _begin(state, job, targets, resume=choices.resume)
@@ -173,17 +174,15 @@ def _do_parts(state: RunState, job: Job, predictor: Predictor, cluster: str) -> 
     todo = [number for number in range(len(job.parts)) if number not in done]
     total = sum(recording.length for recording in job.recordings)
     before = sum(told["frames"] + len(told["errors"]) for n in done for told in state.told(n))
-    quiet = True if total == 1 else None  # None: where nobody looks
-    bar = tqdm(total=total, initial=before, unit="frame", disable=quiet)
     engine = _in_turn(state, predictor, todo)
     if cluster and todo:
         from e2ec_core.commands.predict_cluster import on_ray
 
         engine = on_ray(state, todo, cluster)
-    with bar:
+    with Progress(total, "frames", before) as progress:
         for number in engine:
             told = state.told(number)
-            bar.update(sum(one["frames"] + len(one["errors"]) for one in told))
+            progress.add(sum(one["frames"] + len(one["errors"]) for one in told))
             _say(state, job, number)
 
 

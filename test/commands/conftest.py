@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 import pytest
+from films import write_film
 
 from e2ec_core.commands.__main__ import main
 
@@ -74,3 +76,10 @@ def settings(shapes_dir: Path, tmp_path: Path) -> dict[str, Any]:
         "workers": 0,
         "device": "cpu",
     }
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    """A video of 40 frames, each of one colour."""
+    levels = (np.full((48, 64, 3), 5 * i, np.uint8) for i in range(40))
+    return write_film(tmp_path / "levels.avi", levels)

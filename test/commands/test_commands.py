@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -121,6 +123,26 @@ def test_a_closed_pipe_is_no_error(repo_dir: Path) -> None:
         ),
     )
     assert "Traceback" not in reply.stdout + reply.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(repo_dir: Path, tmp_path: Path, closed: str) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((48, 64, 3), np.uint8))
+    words = [sys.executable, "-m", "e2ec_core.commands", "predict", "a.png", "none.png"]
+    environment = os.environ | {"PYTHONPATH": f"{repo_dir}:{os.environ.get('PYTHONPATH', '')}"}
+    reply = subprocess.run(
+        ["sh", "-c", f"{shlex.join(words)} {closed}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert reply.returncode == 1, reply.stderr
+    assert "Traceback" not in reply.stderr
+    assert ("none.png" in reply.stderr) == ("2>" not in closed)
+    assert cv2.imread(str(tmp_path / "contours/a.png")) is not None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +14,14 @@ import cv2
 import numpy as np
 import pytest
 from films import damage, write_film
+from predict_runs import FAST, PATIENCE, begun, command, contents, wait_for
 from ros_bags import raw, write_messages
 
 from e2ec_core.commands.predict_job import PART_FRAMES, Segment, cut
 from e2ec_core.recordings.recording import Recording, frames_of, open_recording
 from e2ec_core.value_range import FULL
 
-FAST = ("--device", "cpu", "--short-side", "64", "--long-side", "64", "--score", "0.1")
 FRAMES = 5 * PART_FRAMES
-PATIENCE = 120.0  # s
 
 
 @pytest.fixture
@@ -41,33 +39,6 @@ def inputs(portrait: Path, tmp_path: Path) -> list[Path]:
         cv2.imwrite(str(folder / f"{i}.png"), moved[i])
     (folder / "7.png").write_bytes(b"no picture")
     return [film, bag, folder]
-
-
-def command(repo_dir: Path, *words: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "e2ec_core.commands", "predict", *map(str, words)],
-        cwd=repo_dir,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """All files of the results but the record of the run."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in files
-        if ".e2ec_predict" not in path.parts
-    }
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
 
 
 WRITE = ("--write", "pictures,video,jsonl,coco,labels,bag")
@@ -110,24 +81,6 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(
     assert "all was done before" in said
     assert "2 of 42 left out: frames of" in errors
     assert contents(out) == wanted
-
-
-def begun(
-    e2ec: Callable, words: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, parts: int = 1
-) -> None:
-    """Leaves a run after its first parts, as Ctrl-C does."""
-    from e2ec_core.commands.predict_parts import PartWorker
-
-    work = PartWorker.__call__
-
-    def interrupted(self: PartWorker, number: int) -> None:
-        if number >= parts:
-            raise KeyboardInterrupt
-        work(self, number)
-
-    monkeypatch.setattr(PartWorker, "__call__", interrupted)
-    assert e2ec("predict", *words).status == 130
-    monkeypatch.setattr(PartWorker, "__call__", work)
 
 
 def test_only_a_run_with_the_same_inputs_and_options_goes_on(
@@ -176,12 +129,6 @@ def test_an_unfinished_run_is_not_thrown_away_by_chance(
     assert reply.status == 0
     rows = [json.loads(line) for line in (tmp_path / "out/contours.jsonl").open()]
     assert [row["frame"] for row in rows] == list(range(40))
-
-
-@pytest.fixture
-def film(tmp_path: Path) -> Path:
-    levels = (np.full((48, 64, 3), 5 * i, np.uint8) for i in range(40))
-    return write_film(tmp_path / "levels.avi", levels)
 
 
 def test_two_processes_do_not_write_to_one_folder(
@@ -257,54 +204,3 @@ def test_tries_that_fail_leave_nothing_on_a_full_disk(
     assert e2ec("predict", *words).status == 0
     assert (tmp_path / "out/drive_contours/metadata.yaml").is_file()
     assert not scratch.exists()
-
-
-def test_results_that_are_gone_are_made_again(
-    e2ec: Callable, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    words = (film, *FAST, "--write", "jsonl,labels", "--output", out, "--resume")
-    begun(e2ec, words, monkeypatch)
-    (out / "labels/levels/000003.png").unlink()
-    assert e2ec("predict", *words).status == 0
-    wanted = contents(out)
-    assert len(wanted) == 1 + 40
-    for gone in ("contours.jsonl", "labels/levels/000031.png"):
-        (out / gone).unlink()
-        reply = e2ec("predict", *words)
-        assert reply.status == 0
-        assert "is gone; all is done again" in reply.error
-        assert contents(out) == wanted
-    assert "all was done before" in e2ec("predict", *words).out
-
-
-@pytest.mark.parametrize("name", ["manifest.json", "part-0000000.jsonl"])
-@pytest.mark.parametrize("content", [b"{broken", b"{}\n", b"", b"\xff\xfe"])
-def test_a_damaged_record_is_named_with_the_way_out(
-    e2ec: Callable,
-    film: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    content: bytes,
-) -> None:
-    words = (film, *FAST, "--write", "jsonl,coco", "--output", tmp_path / "out")
-    begun(e2ec, words, monkeypatch)
-    file = tmp_path / "out/.e2ec_predict" / name
-    file.write_bytes(content)
-    reply = e2ec("predict", *words, "--resume")
-    assert reply.status == 2
-    assert f"{str(file)!r} is damaged; give --overwrite" in reply.error
-    assert e2ec("predict", *words, "--overwrite").status == 0
-
-
-def test_a_run_that_did_nothing_is_begun_anew(
-    e2ec: Callable, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = (film, *FAST, "--output", tmp_path / "out")
-    reply = e2ec("predict", *words, "--cluster", "nope:1")
-    assert (reply.status, "where nothing answers" in reply.error) == (2, True)
-    assert not (tmp_path / "out/.e2ec_predict").exists()
-    begun(e2ec, words, monkeypatch, parts=0)
-    assert (tmp_path / "out/.e2ec_predict/manifest.json").exists()
-    assert e2ec("predict", *words).status == 0
