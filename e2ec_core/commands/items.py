@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from e2ec_core.image_files import IMAGE_ENDINGS, list_images, natural_key
@@ -27,11 +28,15 @@ def make_items(paths: Iterable[Path], output: Path) -> list[Item]:
     """Gives every file a result of its own in the folder `output`, see `result_names`."""
     paths = list(paths)
     endings = [".png" if kind_of(path) == "image" else ".mp4" for path in paths]
-    names = result_names(paths, [lambda name, e=ending: [name + e] for ending in endings])
+    names = result_names(paths, [partial(_file, ending) for ending in endings])
     return [
         Item(path, output / f"{name}{ending}")
         for path, name, ending in zip(paths, names, endings, strict=True)
     ]
+
+
+def _file(ending: str, name: str) -> list[str]:
+    return [f"{name}{ending}"]
 
 
 def result_names(
