@@ -31,8 +31,10 @@ def choose_names(recordings: Sequence[Recording], write: Sequence[str]) -> list[
 
 def written_here(paths: Sequence[Path], output: Path) -> list[Path]:
     """Which inputs are bags with contours that a run before wrote for others of them."""
-    results = {output.resolve() / f"{path.stem}{_CONTOURS}" for path in paths}
-    return [path for path in paths if path.resolve() in results and _has_contours(path)]
+    place = output.resolve()
+    results = {place / f"{path.stem}{_CONTOURS}" for path in paths}
+    bags = (path for path in paths if path.is_dir() and path.resolve() in results)
+    return [bag for bag in bags if _has_contours(bag)]
 
 
 def _has_contours(bag: Path) -> bool:

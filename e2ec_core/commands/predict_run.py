@@ -148,7 +148,9 @@ def _require_room(job: Job, targets: Targets, choices: Choices, *, going_on: boo
     """Checks that the results may be written; those of a run that goes on may be there."""
     overwrite = choices.overwrite or going_on
     for folder in (*targets.folders, *targets.bags):
-        if not folder.is_dir() or not any(folder.iterdir()):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{str(folder)!r} is a file where a folder goes; remove it")
+        if not folder.exists() or not any(folder.iterdir()):
             continue
         if not overwrite:
             raise ValueError(

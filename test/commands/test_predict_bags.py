@@ -212,6 +212,10 @@ def test_bags_are_replaced_on_request_only(
     (tmp_path / "out/bag_contours/metadata.yaml").unlink()
     reply = e2ec("predict", *words, "--overwrite")
     assert (reply.status, "is no bag, so it is not replaced" in reply.error) == (2, True)
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file/bag_contours").touch()
+    reply = e2ec("predict", *words[:-1], tmp_path / "file", "--overwrite")
+    assert (reply.status, "is a file where a folder goes" in reply.error) == (2, True)
 
 
 def test_a_folder_of_bags_gives_each_of_them(
