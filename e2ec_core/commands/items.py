@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from e2ec_core.image_files import IMAGE_ENDINGS, list_images, natural_key
-from e2ec_core.recordings.bags import BAG_ENDINGS, is_bag
+from e2ec_core.recordings.bag_files import BAG_ENDINGS, is_bag
 from e2ec_core.recordings.recording import VIDEO_ENDINGS, kind_of
 
 _LONGEST = 230

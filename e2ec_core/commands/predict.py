@@ -20,7 +20,7 @@ from e2ec_core.commands.options import CommandLine
 from e2ec_core.commands.outputs import OVERWRITE
 from e2ec_core.commands.predict_paths import written_here
 from e2ec_core.predictor_settings import PredictorSettings, split_names
-from e2ec_core.recordings.bags import is_bag
+from e2ec_core.recordings.bag_files import is_bag
 from e2ec_core.recordings.recording import Recording, open_recording
 from e2ec_core.value_range import HELP, ValueRange, parse_range
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from e2ec_core.image_files import natural_key
 from e2ec_core.image_messages import RgbImage, to_rgb
+from e2ec_core.recordings.bag_files import open_reader
 from e2ec_core.recordings.bag_topics import (
     IMAGE_TYPES,
     INFO_TYPE,
@@ -22,13 +21,10 @@ from e2ec_core.recordings.bag_topics import (
     one_line,
     stamp_of,
 )
-from e2ec_core.recordings.unclosed_mcap import UnclosedMcap, is_unclosed
 from e2ec_core.value_range import ValueRange
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
-
-BAG_ENDINGS = frozenset({".mcap", ".db3", ".bag"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +74,9 @@ class Bag:
         """Gives the images from number `begin` on, in the order in which they were received.
 
         In place of an image that cannot be read comes the ValueError that names it; at the end
-        come ValueErrors about what is lost behind it.
+        comes one that says what is lost, and why.
         """
-        reader, unclosed, faults = open_reader(self.path)
+        reader, faults, counts = open_reader(self.path)
         index, info = 0, self.first_info
         with closing(reader):
             wanted = [
@@ -96,10 +92,7 @@ class Bag:
                 except StopIteration:
                     break
                 except Exception as error:
-                    faults = [
-                        f"bag {str(self.path)!r} ends after {index} images: {one_line(error)}"
-                    ]
-                    unclosed = False
+                    faults = [*faults, f"bag {str(self.path)!r} breaks off: {one_line(error)}"]
                     break
                 if connection.msgtype == INFO_TYPE:
                     info = _read_info(reader, data) or info
@@ -116,19 +109,14 @@ class Bag:
                     except Exception as error:
                         yield ValueError(f"image {index} of {self.topic}: {one_line(error)}")
                 index += 1
-        if index < begin:  # somebody else has told
+        recorded = counts.get(self.topic)
+        if index < begin or index == recorded:  # somebody else has told, or nothing is lost
             return
-        if unclosed:
-            lost = f"bag {str(self.path)!r} was not closed; what followed image {index} is lost"
-            yield ValueError(lost)
-        yield from map(ValueError, faults)
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path is a bag file, or a folder that holds some."""
-    if path.is_dir():
-        return (path / "metadata.yaml").is_file() or bool(_bag_files(path))
-    return path.suffix.lower() in BAG_ENDINGS
+        if recorded and index < recorded and not faults:
+            faults = [f"bag {str(self.path)!r} holds less than its recorder counted"]
+        if faults:
+            of = f" of {recorded}" if recorded else ""
+            yield ValueError(f"{'; '.join(faults)}; {index}{of} images of {self.topic} are there")
 
 
 def open_bag(path: Path, topic: str, values: ValueRange) -> Bag:
@@ -142,7 +130,7 @@ def open_bag(path: Path, topic: str, values: ValueRange) -> Bag:
     Raises:
         ValueError: the bag cannot be read, or has no such topic with images.
     """
-    reader, unclosed, faults = open_reader(path)
+    reader, faults, _ = open_reader(path)
     try:
         with closing(reader):
             topics = [look_at(reader, name, values) for name in image_topics(reader)]
@@ -156,8 +144,6 @@ def open_bag(path: Path, topic: str, values: ValueRange) -> Bag:
         raise ValueError(f"bag {str(path)!r} cannot be read: {one_line(error)}") from error
     others = ", ".join(f"{t.name} ({t.encoding})" for t in topics if t is not chosen)
     note = f"; other image topics: {others}" if others else ""
-    if unclosed:
-        note += "; it was not closed, so its last messages may be missing"
     note += "".join(f"; {fault}" for fault in faults)
     return Bag(
         path=path,
@@ -170,60 +156,6 @@ def open_bag(path: Path, topic: str, values: ValueRange) -> Bag:
         first_info=first_info,
         values=values,
     )
-
-
-def _bag_files(folder: Path) -> list[Path]:
-    files = (f for f in folder.iterdir() if f.suffix.lower() in BAG_ENDINGS and f.name[0] != ".")
-    return sorted(files, key=natural_key)
-
-
-def open_reader(path: Path) -> tuple[AnyReader, bool, list[str]]:
-    """Opens a bag.
-
-    Returns:
-        its reader, whether its recorder left it without an end, and what is wrong with files of
-        it that cannot be read.
-    """
-    try:
-        from rosbags.highlevel import AnyReader
-        from rosbags.typesys import Stores, get_typestore
-    except ImportError as error:
-        raise ValueError("reading bags needs rosbags: pip install rosbags") from error
-    types = get_typestore(Stores.LATEST)  # for bags that hold no definitions
-
-    def opened(paths: list[Path]) -> AnyReader:
-        reader = AnyReader(paths, default_typestore=types)
-        reader.open()
-        return reader
-
-    try:
-        whole = path.is_file() or (path / "metadata.yaml").is_file()
-        return opened([path] if whole else _bag_files(path)), False, []
-    except Exception as error:
-        reason = f"bag {str(path)!r} cannot be read: {one_line(error)}"
-    # Without its metadata.yaml, and the files as far as they go.
-    files, faults, unclosed = [], [], False
-    for file in [path] if path.is_file() else _bag_files(path):
-        try:
-            ended = not is_unclosed(file)
-            files.append(file if ended else UnclosedMcap(file))
-            opened(files[-1:]).close()
-            unclosed |= not ended
-        except Exception as error:
-            files = files[:-1]
-            faults.append(f"{str(file)!r} cannot be read: {one_line(error)}{_remedy(file)}")
-    if not files:
-        raise ValueError(faults[0] if faults else reason)
-    return opened(files), unclosed, faults
-
-
-def _remedy(file: Path) -> str:
-    """What to do about a file that cannot be read."""
-    if file.suffix != ".db3":
-        return ""
-    mended = file.with_name(f"{file.stem}_mended.db3")
-    command = f"sqlite3 {quote(str(file))} .recover | sqlite3 {quote(str(mended))}"
-    return f"; copy it again, or try: {command}"
 
 
 def _read_info(reader: AnyReader, data: bytes) -> Any:

@@ -13,8 +13,8 @@ import numpy as np
 
 from e2ec_core.contours import STAGES, Contours
 from e2ec_core.message_fields import instance_fields
+from e2ec_core.recordings.bag_files import open_reader
 from e2ec_core.recordings.bag_topics import IMAGE_TYPES
-from e2ec_core.recordings.bags import open_reader
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -51,7 +51,7 @@ def contours_topic(image_topic: str) -> str:
 
 def require_room(path: Path, image_topics: Sequence[str]) -> None:
     """Raises ValueError where contours cannot stand beside the topics of a bag."""
-    reader = open_reader(path)[0]
+    reader = open_reader(path).reader
     with closing(reader):
         if not reader.is2:
             raise ValueError(
@@ -102,7 +102,7 @@ def write_contour_bag(
     from rosbags.rosbag2 import StoragePlugin, Writer
 
     types = contour_types()
-    reader = open_reader(source)[0]
+    reader = open_reader(source).reader
     with (
         closing(reader),
         Writer(folder, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP) as writer,

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.image_files import read_image
-from e2ec_core.recordings.bags import BagImage, is_bag, open_bag
+from e2ec_core.recordings.bag_files import is_bag
+from e2ec_core.recordings.bags import BagImage, open_bag
 from e2ec_core.value_range import ValueRange
 from e2ec_core.videos import open_video
 

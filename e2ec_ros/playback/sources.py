@@ -8,7 +8,8 @@ from itertools import count
 from pathlib import Path
 
 from e2ec_core.image_files import IMAGE_ENDINGS, list_images, read_image
-from e2ec_core.recordings.bags import BagImage, is_bag, open_bag
+from e2ec_core.recordings.bag_files import is_bag
+from e2ec_core.recordings.bags import BagImage, open_bag
 from e2ec_core.value_range import FULL, ValueRange
 from e2ec_core.videos import open_video
 from e2ec_ros.parameters import CameraParameters
