@@ -33,15 +33,24 @@ class BagImage:
 
     Attributes:
         rgb: uint8 [height, width, 3].
-        stamp: of its header, or when it was received if that is zero, ns.
+        stamp: of its header, ns.
+        received: when it was recorded, ns.
         frame_id: of its header.
         camera_info: the latest CameraInfo beside it; None without one.
     """
 
     rgb: RgbImage
     stamp: int
+    received: int
     frame_id: str
     camera_info: Any
+
+
+class BadImage(ValueError):
+    """An image that cannot be read; `stamp` and `frame_id` as far as its header can be."""
+
+    stamp: int | None = None
+    frame_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +82,7 @@ class Bag:
     def images(self, begin: int = 0) -> Iterator[BagImage | ValueError]:
         """Gives the images from number `begin` on, in the order in which they were received.
 
-        In place of an image that cannot be read comes the ValueError that names it; at the end
+        In place of an image that cannot be read comes the BadImage that names it; at the end
         comes one that says what is lost, and why.
         """
         reader, faults, counts = open_reader(self.path)
@@ -98,16 +107,21 @@ class Bag:
                     info = _read_info(reader, data) or info
                     continue
                 if index >= begin:
+                    message: Any = None
                     try:
-                        message: Any = reader.deserialize(data, connection.msgtype)
+                        message = reader.deserialize(data, connection.msgtype)
                         yield BagImage(
                             rgb=to_rgb(message, self.values),
-                            stamp=stamp_of(message) or received,
+                            stamp=stamp_of(message),
+                            received=received,
                             frame_id=message.header.frame_id,
                             camera_info=info,
                         )
                     except Exception as error:
-                        yield ValueError(f"image {index} of {self.topic}: {one_line(error)}")
+                        bad = BadImage(f"image {index} of {self.topic}: {one_line(error)}")
+                        if message is not None:
+                            bad.stamp, bad.frame_id = stamp_of(message), message.header.frame_id
+                        yield bad
                 index += 1
         recorded = counts.get(self.topic)
         if index < begin or index == recorded:  # somebody else has told, or nothing is lost

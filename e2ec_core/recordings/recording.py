@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from e2ec_core.image_files import read_image
 from e2ec_core.recordings.bag_files import is_bag
-from e2ec_core.recordings.bags import BagImage, open_bag
+from e2ec_core.recordings.bags import BadImage, BagImage, open_bag
 from e2ec_core.value_range import ValueRange
 from e2ec_core.videos import open_video
 
@@ -52,8 +52,8 @@ class Frame:
         index: number in the recording, from 0.
         rgb: uint8 [H, W, 3]; None if it cannot be read.
         error: what is wrong with it, in one line; empty where there is a picture.
-        stamp: of a bag's image, ns.
-        frame_id: of a bag's image.
+        stamp: in the header of a bag's image, ns; None if it cannot be read.
+        frame_id: likewise.
     """
 
     index: int
@@ -119,6 +119,9 @@ def frames_of(recording: Recording, values: ValueRange, begin: int = 0) -> Itera
             yield Frame(index=index, rgb=item.rgb, stamp=stamp, frame_id=frame_id)
         elif isinstance(item, np.ndarray):
             yield Frame(index=index, rgb=item)
+        elif isinstance(item, BadImage):
+            stamp, frame_id = item.stamp, item.frame_id
+            yield Frame(index=index, error=str(item), stamp=stamp, frame_id=frame_id)
         else:
             yield Frame(index=index, error=str(item))
 

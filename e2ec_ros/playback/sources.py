@@ -115,7 +115,7 @@ def _bag(path: Path, topic: str, values: ValueRange) -> Source:
                     name=f"{path.stem}_{index:05d}",
                     frame_id=image.frame_id,
                     camera_info=image.camera_info,
-                    stamp=image.stamp,
+                    stamp=image.stamp or image.received,
                 )
             else:
                 yield image

@@ -122,6 +122,15 @@ def test_an_image_that_cannot_be_read_costs_itself(
     assert cv2.VideoCapture(str(tmp_path / "out/bag.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 2
     rows = [json.loads(line) for line in (tmp_path / "out/contours.jsonl").open()]
     assert ["error" in row for row in rows] == [False, True, False]
+    assert [row["stamp"] for row in rows] == [2_000_000_000, 2_100_000_000, 2_200_000_000]
+    assert {row["frame_id"] for row in rows} == {"bag_optical_frame"}
+
+
+def test_stamps_are_those_of_the_headers_and_unknown_where_those_are(tmp_path: Path) -> None:
+    sent = [("/image", 4.0, raw(picture(1), 0.0)), ("/image", 5.0, b"\0\1\0\0torn")]
+    bag = write_messages(tmp_path / "bag", sent)
+    frames = list(frames_of(open_recording(bag, "", FULL), FULL))
+    assert [(f.stamp, f.frame_id) for f in frames] == [(0, "bag_optical_frame"), (None, None)]
 
 
 @pytest.mark.parametrize("closed", [True, False])
