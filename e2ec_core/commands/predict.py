@@ -11,6 +11,7 @@ names; 2 nothing was drawn: no file can be read, an option is wrong, or results 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from e2ec_core.commands.failures import complain, left_out, reason
@@ -71,7 +72,7 @@ def main(words: Sequence[str]) -> int:
     for path in written_here(found.files, options.output):
         complain("predict", f"bag {str(path)!r} is a result of predict, so it is passed over")
         found.files.remove(path)
-    topics = split_names(options.topics)
+    topics = tuple(dict.fromkeys(split_names(options.topics)))
     if topics and not any(is_bag(path) for path in found.files):
         raise ValueError(f"topics is {options.topics!r}, but no input is a bag; leave it out")
     recordings, wrong = _open_all(found.files, topics, values)
@@ -104,10 +105,11 @@ def _open_all(
     """Opens everything and says what cannot be; returns what can, and the paths of the others."""
     opened: list[Recording] = []
     wrong = []
+    tell = partial(complain, "predict")
     for path in paths:
         wanted = topics if topics and is_bag(path) else [""]
         try:
-            opened += [open_recording(path, topic, values) for topic in wanted]
+            opened += [open_recording(path, topic, values, tell) for topic in wanted]
         except Exception as error:
             line = reason(error)
             if line is None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2ec_core.checkpoint_info import CheckpointInfo
+from e2ec_core.commands.failures import complain
 from e2ec_core.commands.predict_job import Job
 from e2ec_core.commands.predict_parts import frame_files
 from e2ec_core.commands.predict_paths import COCO_IMAGES, COCO_RESULTS, JSONL
@@ -23,7 +24,12 @@ from e2ec_core.commands.predict_state import RunState
 from e2ec_core.contours import Contours
 from e2ec_core.inference.draw import draw_contours
 from e2ec_core.recordings.coco_results import category_ids, coco_instances, image_ids, json_array
-from e2ec_core.recordings.contour_bag import BagModel, require_room, write_contour_bag
+from e2ec_core.recordings.contour_bag import (
+    BagModel,
+    BagNotWritten,
+    require_room,
+    write_contour_bag,
+)
 from e2ec_core.recordings.drawn_video import write_video
 from e2ec_core.recordings.recording import Recording, frames_of
 from e2ec_core.recordings.rows import Row, contours_of
@@ -145,13 +151,17 @@ class Results:
             for segment in part:
                 self._parts[segment.recording].append(number)
 
-    def make(self, told: Sequence[Outcome]) -> None:
+    def make(self, told: Sequence[Outcome]) -> list[str]:
         """Makes all that is not there yet.
+
+        Returns:
+            inputs of which no bag with contours can be made.
 
         Raises:
             NotWritten: one cannot be written.
         """
         makers: dict[str, tuple[str, Callable[[], None]]] = {}
+        lost = []
         if "jsonl" in self._job.write:
             makers["jsonl"] = JSONL, self._jsonl
         if "coco" in self._job.write:
@@ -163,13 +173,18 @@ class Results:
                     makers[f"video-{number}"] = path, partial(self._video, number)
         if "bag" in self._job.write:
             for source, numbers in _bags(self._job.recordings).items():
-                if source not in self._full:
+                if source not in self._full and any(told[number].frames for number in numbers):
                     path = self._job.paths(numbers[0])["bag"]
                     makers[f"bag-{numbers[0]}"] = path, partial(self._bag, numbers)
         with Progress(len(makers), "results", keep=False) as progress:
             for name, (path, make) in makers.items():
-                self._state.once(name, path, make)
+                try:
+                    self._state.once(name, path, make)
+                except BagNotWritten as error:
+                    complain("predict", str(error))
+                    lost.append(str(error.source))
                 progress.add(1)
+        return lost
 
     def _jsonl(self) -> None:
         parts = range(len(self._job.parts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,8 +112,9 @@ def predict_all(
         if not before:
             _do_parts(state, job, predictor, choices.cluster)
             told = outcomes(state, job)
-            Results(state, job, predictor.info, full).make(told)
+            broken = Results(state, job, predictor.info, full).make(told)
             lost, failed = _tell(state, job, told)
+            lost += _copies(broken, lost)
             there = targets.there(state.output)
             state.finish({"left_out": lost, "failed": failed, "results": there})
         else:
@@ -121,9 +122,13 @@ def predict_all(
             again = "--overwrite in place of --resume does it anew"
             print(f"{choices.output}: all was done before; {again}")
         state.clean(keep_manifest=choices.resume)
-    copies = [repr(path) for path in full if not any(repr(path) in one for one in lost)]
-    lost = [*lost, *(f"the copy of {path}" for path in copies)]
+    lost = [*lost, *_copies(full, lost)]
     return lost, failed + asked - len(recordings)
+
+
+def _copies(bags: Iterable[str], lost: Sequence[str]) -> list[str]:
+    """The copies that bags do not have, of bags that are not named as lost already."""
+    return [f"the copy of {bag!r}" for bag in bags if not any(repr(bag) in one for one in lost)]
 
 
 def _begin(state: RunState, job: Job, targets: Targets, *, resume: bool) -> dict[str, Any]:
@@ -226,6 +231,7 @@ def _tell(state: RunState, job: Job, told: Sequence[Outcome]) -> tuple[list[str]
             first, more = one.errors[0][1], len(one.errors) - 1
             others = f" and {more} more" if more else ""
             rest = f"{str(target)!r} has the other {one.frames} frames"
+            rest = rest if one.frames else f"no frame of {path} can be shown"
             complain("predict", f"{first}{others}; {rest}")
         else:
             counts = ", ".join(f"{count} x {kind}" for kind, count in one.found.most_common())

@@ -62,6 +62,7 @@ class Bag:
         topic: the image topic.
         encoding: what its messages say of their pixels.
         note: what people should know of the rest, for a line about the bag; may be empty.
+        others: the other image topics that could be read.
         rate: images per second; None if the stamps do not tell.
         length: number of image messages; None if unknown.
         info_topic: of the CameraInfo beside the images; empty without one.
@@ -73,6 +74,7 @@ class Bag:
     topic: str
     encoding: str
     note: str
+    others: tuple[str, ...]
     rate: float | None
     length: int | None
     info_topic: str
@@ -164,6 +166,7 @@ def open_bag(path: Path, topic: str, values: ValueRange) -> Bag:
         topic=chosen.name,
         encoding=chosen.encoding,
         note=note,
+        others=tuple(t.name for t in topics if t is not chosen and t.rank is not None),
         rate=rate,
         length=sum(c.msgcount for c in images) or None,
         info_topic=info_topic,

@@ -14,7 +14,7 @@ import numpy as np
 from e2ec_core.contours import STAGES, Contours
 from e2ec_core.message_fields import instance_fields
 from e2ec_core.recordings.bag_files import open_reader
-from e2ec_core.recordings.bag_topics import IMAGE_TYPES
+from e2ec_core.recordings.bag_topics import IMAGE_TYPES, one_line
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -41,6 +41,19 @@ class BagModel:
     name: str
     class_names: Sequence[str]
     amodal: bool
+
+
+class BagNotWritten(Exception):
+    """A bag with contours cannot be made of what another bag holds.
+
+    Args:
+        source: the other bag.
+        why: what is wrong, in a few words.
+    """
+
+    def __init__(self, source: Path, why: str) -> None:
+        super().__init__(f"bag {str(source)!r} cannot be copied: {why}")
+        self.source = source
 
 
 def contours_topic(image_topic: str) -> str:
@@ -88,6 +101,8 @@ def write_contour_bag(
 ) -> None:
     """Writes an MCAP bag: all messages of another one, and contours behind their images.
 
+    Topics whose type is unknown (bags of Humble and older hold no definitions) are copied with an
+    empty definition.
     Durations in the messages are 0, the delay is NaN, so that equal input gives equal bags.
 
     Args:
@@ -98,7 +113,19 @@ def write_contour_bag(
 
     Raises:
         OSError: it cannot be written.
+        BagNotWritten: it cannot be made of what the other one holds.
     """
+    try:
+        _write(source, folder, found, model)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # rosbags raises types of every storage and of its own
+        raise BagNotWritten(source, one_line(error)) from error
+
+
+def _write(
+    source: Path, folder: Path, found: Mapping[str, Iterator[Contours | None]], model: BagModel
+) -> None:
     from rosbags.rosbag2 import StoragePlugin, Writer
 
     types = contour_types()
@@ -170,6 +197,8 @@ def _announce(reader: AnyReader, writer: Writer) -> dict[tuple[str, str], Connec
             continue
         # Old bags hold no definitions.
         known = bool(connection.msgdef.data and connection.digest)
+        if not known and connection.msgtype not in reader.typestore.fielddefs:
+            reader.typestore.register({connection.msgtype: ([], [])})
         copies[_key(connection)] = writer.add_connection(
             connection.topic,
             connection.msgtype,

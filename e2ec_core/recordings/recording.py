@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,7 +70,9 @@ def kind_of(path: Path) -> Kind:
     return "video" if path.suffix.lower() in VIDEO_ENDINGS else "image"
 
 
-def open_recording(path: Path, topic: str, values: ValueRange) -> Recording:
+def open_recording(
+    path: Path, topic: str, values: ValueRange, tell: Callable[[str], object] = str
+) -> Recording:
     """Finds out what a path holds; images are not opened.
 
     Frames are counted where the file does not tell how many there are.
@@ -79,6 +81,7 @@ def open_recording(path: Path, topic: str, values: ValueRange) -> Recording:
         path: an image, a video, or a bag (folder or file).
         topic: of a bag; empty for the first that can be shown.
         values: how 16-bit images are shown.
+        tell: is given a line if a bag has other topics than the one that was chosen.
 
     Raises:
         ValueError: the video or bag cannot be read.
@@ -86,6 +89,9 @@ def open_recording(path: Path, topic: str, values: ValueRange) -> Recording:
     kind = kind_of(path)
     if kind == "bag":
         bag = open_bag(path, topic, values)
+        if bag.others and not topic:
+            others = f"{', '.join(bag.others)} left out"
+            tell(f"bag {str(path)!r}: {bag.topic} is read, {others}; choose with --topics")
         length = bag.length or sum(1 for _ in bag.images())
         rate = bag.rate or STILL_RATE
         return Recording(path=str(path), kind=kind, topic=bag.topic, length=length, rate=rate)

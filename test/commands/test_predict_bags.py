@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ import pytest
 
 pytest.importorskip("rosbags", reason="no rosbags: pip install rosbags")
 
-from ros_bags import T, depth, header, info, picture, raw, write_messages
+from ros_bags import T, compressed, depth, header, info, picture, raw, write_messages
 from rosbags.highlevel import AnyReader
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from e2ec_core.recordings.recording import frames_of, open_recording
 from e2ec_core.value_range import FULL
@@ -63,7 +66,9 @@ def test_contours_stand_beside_all_that_the_bag_holds(
     bag = drive(tmp_path / "bag", 3, plugin)
     words = (bag, *FAST, "--write", "bag,jsonl", "--output", tmp_path / "out")
     reply = e2ec("predict", *words)
-    assert reply.status == 0, reply.err
+    assert reply.status == 0
+    taken = f"bag {str(bag)!r}: /cam/image_raw is read, /rear/image left out"
+    assert reply.error == f"predict: {taken}; choose with --topics"
     written = tmp_path / "out/bag_contours"
     assert sorted(p.suffix for p in written.iterdir()) == [".mcap", ".yaml"]
     every = messages_of(written)
@@ -97,7 +102,7 @@ def test_several_topics_go_into_one_bag(
     assert [message.header.frame_id for _, message in rear] == ["rear", "rear"]
     reply = e2ec("predict", written, *words[1:-1], tmp_path / "again")
     assert reply.status == 2
-    assert "has a topic '/cam/e2ec/contours' already" in reply.error
+    assert "has a topic '/cam/e2ec/contours' already" in reply.err
     reply = e2ec("predict", bag, "--topics", "/none", "--output", tmp_path / "none")
     assert reply.status == 2
     assert "has no image topic '/none'" in reply.err
@@ -124,6 +129,67 @@ def test_an_image_that_cannot_be_read_costs_itself(
     assert ["error" in row for row in rows] == [False, True, False]
     assert [row["stamp"] for row in rows] == [2_000_000_000, 2_100_000_000, 2_200_000_000]
     assert {row["frame_id"] for row in rows} == {"bag_optical_frame"}
+
+
+def old_bag(folder: Path, portrait: Path, change: str) -> bytes:
+    """As Humble writes sqlite3, without hashes: an image and a number, which it returns."""
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    types.register(get_types_from_msg("float32 speed", "my_msgs/msg/Speed"))
+    speed = bytes(types.serialize_cdr(types.types["my_msgs/msg/Speed"](3.5), "my_msgs/msg/Speed"))
+    image = raw(cv2.imread(str(portrait))[..., ::-1], 2.0)
+    picture = bytes(types.serialize_cdr(image, image.__msgtype__))
+    sent = [("/speed", "my_msgs/msg/Speed", speed), ("/image", image.__msgtype__, picture)]
+    with Writer(folder, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        for topic, kind, data in sent:
+            writer.write(writer.add_connection(topic, kind, typestore=types), 10**9, data)
+    with sqlite3.connect(next(folder.glob("*.db3"))) as database:
+        database.execute(change)
+        database.execute("UPDATE topics SET type_description_hash = ''")
+    database.close()
+    told, line = folder / "metadata.yaml", "type_description_hash: "
+    told.write_text(re.sub(f"{line}.*", f"{line}''", told.read_text()))
+    return speed
+
+
+def test_a_type_of_which_an_old_bag_holds_no_definition_is_copied(
+    e2ec: Callable, portrait: Path, tmp_path: Path
+) -> None:
+    bag = tmp_path / "bag"
+    speed = old_bag(bag, portrait, "DELETE FROM message_definitions")
+    reply = e2ec("predict", bag, *FAST, "--write", "bag", "--output", tmp_path / "out")
+    assert reply.status == 0, reply.err
+    written = tmp_path / "out/bag_contours"
+    assert ("/speed", 10**9, speed) in messages_of(written)
+    assert len(contours_in(written, "/e2ec/contours")) == 1
+    assert contours_in(written, "/image")[0][1].width == 256
+
+
+def test_a_bag_that_cannot_be_copied_costs_no_other_result(
+    e2ec: Callable, portrait: Path, tmp_path: Path
+) -> None:
+    """A definition names a type that is nowhere."""
+    bag = tmp_path / "bag"
+    lacking = "SET encoded_message_definition = 'my_msgs/Wheel wheel'"
+    old_bag(bag, portrait, f"UPDATE message_definitions {lacking} WHERE topic_type LIKE '%Speed'")
+    words = (bag, *FAST, "--write", "bag,jsonl,video", "--output", tmp_path / "out")
+    reply = e2ec("predict", *words)
+    assert reply.status == 1
+    first, last = reply.err.splitlines()
+    assert first.startswith(f"predict: bag {str(bag)!r} cannot be copied: ")
+    assert "my_msgs/msg/Wheel" in first
+    assert last == f"predict: 1 of 1 left out: the copy of {str(bag)!r}"
+    files = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert files == ["bag.mp4", "contours.jsonl"]
+
+
+def test_nothing_is_copied_of_a_bag_that_shows_nothing(e2ec: Callable, tmp_path: Path) -> None:
+    sent = [("/image", 1.0 + i, compressed(b"\0\0\0\1g", "h264")) for i in range(3)]
+    bag = write_messages(tmp_path / "bag", sent)
+    words = (bag, *FAST, "--write", "bag,jsonl", "--output", tmp_path / "out")
+    reply = e2ec("predict", *words)
+    assert reply.status == 2
+    assert f" and 2 more; no frame of {str(bag)!r} can be shown\n" in reply.err
+    assert [p.name for p in (tmp_path / "out").iterdir() if p.name[0] != "."] == ["contours.jsonl"]
 
 
 def test_stamps_are_those_of_the_headers_and_unknown_where_those_are(tmp_path: Path) -> None:
