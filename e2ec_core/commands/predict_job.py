@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from e2ec_core.commands.model_options import ModelOptions
-from e2ec_core.commands.predict_paths import paths_of
+from e2ec_core.commands.predict_paths import choose_copies, paths_of
 from e2ec_core.predictor_settings import PredictorSettings
 from e2ec_core.recordings.recording import Recording
 
@@ -66,6 +66,11 @@ class Job:
     def paths(self, number: int) -> dict[str, str]:
         """What the recording of a number gives, see `paths_of`."""
         return paths_of(self.names[number], self.recordings[number].kind, self.write)
+
+    @property
+    def copies(self) -> dict[str, str]:
+        """The folder for the copy of each bag, see `choose_copies`."""
+        return choose_copies(self.recordings, self.names, self.write)
 
     def manifest(self) -> dict[str, Any]:
         """The job as JSON takes it, with size and time of each file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,37 @@ _CONTOURS = "_contours"
 
 
 def choose_names(recordings: Sequence[Recording], write: Sequence[str]) -> list[str]:
-    """A name for the results of each recording, without endings."""
+    """A name for the results of each recording, without endings.
+
+    Where several topics of a bag are read, it holds the topic.
+    """
     return result_names(
-        [Path(recording.path) for recording in recordings],
+        [_with_topic(recording, recordings) for recording in recordings],
         [partial(_paths, recording.kind, write) for recording in recordings],
         taken=(FOLDER, JSONL, COCO_RESULTS, COCO_IMAGES, _LABELS),
     )
+
+
+def _with_topic(recording: Recording, recordings: Sequence[Recording]) -> Path:
+    path, topic = Path(os.path.abspath(recording.path)), recording.topic
+    if topic and any(one.path == recording.path and one.topic != topic for one in recordings):
+        return path.with_name(f"{path.stem}{topic.replace('/', '_')}{path.suffix}")
+    return path
+
+
+def choose_copies(
+    recordings: Sequence[Recording], names: Sequence[str], write: Sequence[str]
+) -> dict[str, str]:
+    """The folder for the copy of each bag, below the folder of the results."""
+    bags = list(dict.fromkeys(one.path for one in recordings if one.kind == "bag"))
+    taken = [
+        path
+        for one, name in zip(recordings, names, strict=True)
+        for path in paths_of(name, one.kind, write).values()
+    ]
+    folders = [lambda name: [f"{name}{_CONTOURS}"]] * len(bags)
+    chosen = result_names([Path(bag) for bag in bags], folders, taken)
+    return {bag: f"{name}{_CONTOURS}" for bag, name in zip(bags, chosen, strict=True)}
 
 
 def written_here(paths: Sequence[Path], output: Path) -> list[Path]:
@@ -51,8 +77,7 @@ def _paths(kind: Kind, write: Sequence[str], name: str) -> Iterable[str]:
 def paths_of(name: str, kind: Kind, write: Sequence[str]) -> dict[str, str]:
     """What one recording gives by the kind of result, below the folder of the results.
 
-    Of an image these are files. Of others pictures and labels are folders of frames; a bag is a
-    folder, too.
+    Of an image these are files. Of others pictures and labels are folders of frames.
     """
     still = kind == "image"
     shown = f"{name}.png" if still else name
@@ -63,6 +88,4 @@ def paths_of(name: str, kind: Kind, write: Sequence[str]) -> dict[str, str]:
         paths["labels"] = f"{_LABELS}/{shown}"
     if "video" in write and not still:
         paths["video"] = f"{name}.mp4"
-    if "bag" in write and kind == "bag":
-        paths["bag"] = f"{name}{_CONTOURS}"
     return paths

@@ -107,9 +107,8 @@ def result_targets(job: Job, output: Path, full: Container[str]) -> Targets:
     if "coco" in job.write:
         targets.files.extend([output / COCO_RESULTS, output / COCO_IMAGES])
     if "bag" in job.write:
-        for path, numbers in _bags(job.recordings).items():
-            if path not in full:
-                targets.bags.append(output / job.paths(numbers[0])["bag"])
+        copies = job.copies.items()
+        targets.bags.extend(output / copy for path, copy in copies if path not in full)
     if not any(targets):
         others = " or ".join(kind for kind in WRITABLE if kind not in ("video", "bag"))
         raise ValueError(
@@ -174,7 +173,7 @@ class Results:
         if "bag" in self._job.write:
             for source, numbers in _bags(self._job.recordings).items():
                 if source not in self._full and any(told[number].frames for number in numbers):
-                    path = self._job.paths(numbers[0])["bag"]
+                    path = self._job.copies[source]
                     makers[f"bag-{numbers[0]}"] = path, partial(self._bag, numbers)
         with Progress(len(makers), "results", keep=False) as progress:
             for name, (path, make) in makers.items():
@@ -238,7 +237,7 @@ class Results:
             for number, recording in zip(numbers, recordings, strict=True)
         }
         self._state.make(
-            self._state.output / self._job.paths(numbers[0])["bag"],
+            self._state.output / self._job.copies[recordings[0].path],
             lambda path: write_contour_bag(Path(recordings[0].path), path, found, model),
         )
 

@@ -94,13 +94,17 @@ def test_several_topics_go_into_one_bag(
     e2ec: Callable, drive: Callable[..., Path], tmp_path: Path
 ) -> None:
     bag = drive(tmp_path / "bag", 4)
-    words = (bag, *FAST, "--write", "bag", "--output", tmp_path / "out")
-    assert e2ec("predict", *words, "--topics", "/rear/image,/cam/image_raw").status == 0
+    words = (bag, *FAST, "--write", "bag,video", "--output", tmp_path / "out")
+    topics = "/rear/image,/cam/image_raw,/rear/image"
+    reply = e2ec("predict", *words, "--topics", topics)
+    assert (reply.status, reply.err) == (0, "")
+    files = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert files == ["bag_cam_image_raw.mp4", "bag_contours", "bag_rear_image.mp4"]
     written = tmp_path / "out/bag_contours"
     assert len(contours_in(written, "/cam/e2ec/contours")) == 4
     rear = contours_in(written, "/rear/e2ec/contours")
     assert [message.header.frame_id for _, message in rear] == ["rear", "rear"]
-    reply = e2ec("predict", written, *words[1:-1], tmp_path / "again")
+    reply = e2ec("predict", written, *FAST, "--write", "bag", "--output", tmp_path / "again")
     assert reply.status == 2
     assert "has a topic '/cam/e2ec/contours' already" in reply.err
     reply = e2ec("predict", bag, "--topics", "/none", "--output", tmp_path / "none")
