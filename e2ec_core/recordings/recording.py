@@ -121,13 +121,12 @@ def frames_of(recording: Recording, values: ValueRange, begin: int = 0) -> Itera
         found = open_bag(path, recording.topic, values).images(begin)
     for index, item in enumerate(found, begin):
         if isinstance(item, BagImage):
-            stamp, frame_id = item.stamp, item.frame_id
-            yield Frame(index=index, rgb=item.rgb, stamp=stamp, frame_id=frame_id)
+            yield Frame(index=index, rgb=item.rgb, stamp=item.stamp, frame_id=item.frame_id)
         elif isinstance(item, np.ndarray):
             yield Frame(index=index, rgb=item)
         elif isinstance(item, BadImage):
-            stamp, frame_id = item.stamp, item.frame_id
-            yield Frame(index=index, error=str(item), stamp=stamp, frame_id=frame_id)
+            error = str(item)
+            yield Frame(index=index, error=error, stamp=item.stamp, frame_id=item.frame_id)
         else:
             yield Frame(index=index, error=str(item))
 
