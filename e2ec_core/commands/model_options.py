@@ -16,7 +16,7 @@ SCORE = {"score": "score_threshold"}
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which weights run where; see `e2ec_core.commands.loading`."""
+    """Which weights run where."""
 
     weights: str | None = setting(
         None,
