@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 _JPEG_TAIL = 1 << 16
-_EXTENDED_WEBP = b"RIFFWEBPVP8X"
+EXTENDED_WEBP = b"RIFFWEBPVP8X"
 _ORIENTATION_TAG = 0x0112
 
 
@@ -47,11 +47,11 @@ def parse_header(file: BinaryIO) -> ImageHeader | None:
         ValueError: the file ends or is damaged before it tells its size.
     """
     start = file.read(16)
-    if start.startswith(_PNG):
+    if start.startswith(PNG):
         parse = _parse_png
     elif start.startswith(_JPEG):
         parse = _parse_jpeg
-    elif start[:4] + start[8:] == _EXTENDED_WEBP:
+    elif start[:4] + start[8:] == EXTENDED_WEBP:
         parse = _parse_webp
     else:
         return None
@@ -67,13 +67,13 @@ def parse_header(file: BinaryIO) -> ImageHeader | None:
 
 def _parse_png(file: BinaryIO, size: int) -> ImageHeader:
     """Walks over the chunks; a length counts only as far as the file reaches."""
-    file.seek(len(_PNG))
+    file.seek(len(PNG))
     first = file.read(25)
     length, kind, width, height = struct.unpack_from(">I4sII", first)
     (checksum,) = struct.unpack_from(">I", first, 21)
     if (length, kind) != (13, b"IHDR") or zlib.crc32(first[4:21]) != checksum:
         raise ValueError("cannot be read: the header of the PNG is damaged")
-    orientation, position, complete = 1, len(_PNG) + 25, False
+    orientation, position, complete = 1, len(PNG) + 25, False
     while not complete and position + 12 <= size:
         file.seek(position)
         length, kind = struct.unpack(">I4s", file.read(8))
@@ -121,7 +121,7 @@ def _parse_webp(file: BinaryIO, size: int) -> ImageHeader:
     sides = struct.unpack("<HBHB", file.read(6))
     width, height = (low + (high << 16) + 1 for low, high in (sides[:2], sides[2:]))
     orientation = 1
-    for kind, content in _webp_chunks(file, size):
+    for kind, content in webp_chunks(file, size):
         if kind == b"EXIF":
             file.seek(content.start)
             orientation = _exif_orientation(file.read(len(content)).removeprefix(b"Exif\0\0"))
@@ -130,7 +130,7 @@ def _parse_webp(file: BinaryIO, size: int) -> ImageHeader:
     )
 
 
-def _webp_chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, range]]:
+def webp_chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, range]]:
     """Kind and place of each chunk."""
     position = 12
     while position + 8 <= size:

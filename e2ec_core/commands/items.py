@@ -8,26 +8,22 @@ from pathlib import Path
 
 from e2ec_core.image_files import IMAGE_ENDINGS, list_images, natural_key
 from e2ec_core.recordings.bags import BAG_ENDINGS, is_bag
-from e2ec_core.recordings.recording import VIDEO_ENDINGS, kind_of
+from e2ec_core.recordings.recording import VIDEO_ENDINGS
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image or a video, and the file that will show its contours."""
+    """An image, and the file that will show its contours."""
 
     path: Path
     target: Path
 
 
 def make_items(paths: Iterable[Path], output: Path) -> list[Item]:
-    """Gives every file a result of its own in the folder `output`, see `result_names`."""
+    """Gives every image a picture of its own in the folder `output`, see `result_names`."""
     paths = list(paths)
-    endings = [".png" if kind_of(path) == "image" else ".mp4" for path in paths]
-    names = result_names(paths, endings)
-    return [
-        Item(path, output / f"{name}{ending}")
-        for path, name, ending in zip(paths, names, endings, strict=True)
-    ]
+    names = result_names(paths, [".png"] * len(paths))
+    return [Item(path, output / f"{name}.png") for path, name in zip(paths, names, strict=True)]
 
 
 def result_names(paths: Sequence[Path], endings: Sequence[str]) -> list[str]:
