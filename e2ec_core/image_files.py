@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -40,18 +41,22 @@ def natural_key(path: str | Path) -> tuple[list[str | int], str]:
 
 
 def list_images(folder: str | Path) -> ImageList:
-    """Lists the image files of a folder, not of folders in it.
+    """Lists the image files of a folder, not of folders in it; links to nothing count as files.
 
     Raises:
         ValueError: the folder does not exist or cannot be read.
     """
     try:
-        files = sorted((f for f in Path(folder).iterdir() if f.is_file()), key=natural_key)
+        files = sorted((f for f in Path(folder).iterdir() if _is_file(f)), key=natural_key)
     except OSError as error:
         raise ValueError(f"folder {str(folder)!r} cannot be read: {error.strerror}") from error
     images = [f for f in files if f.suffix.lower() in IMAGE_ENDINGS and f.name[0] != "."]
     chosen = set(images)
     return ImageList(images, [f for f in files if f not in chosen])
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def read_image(
@@ -180,6 +185,8 @@ def _file_bytes(path: Path) -> bytes:
 def _check_file(path: Path) -> None:
     if path.is_dir():
         raise ValueError("is a folder; give a file")
+    if path.is_symlink() and not path.exists():
+        raise ValueError(f"is a link to {os.readlink(path)!r}, which does not exist; fetch that")
     if not path.exists():
         raise ValueError("does not exist; check the path")
     if not path.stat().st_size:
