@@ -175,7 +175,7 @@ def _png_frames(file: BinaryIO, size: int) -> int:
         file.seek(position)
         length, kind, frames = struct.unpack(">I4sI", file.read(12))
         if kind == b"acTL":
-            return int(frames)
+            return min(int(frames), size // 38)  # each has a chunk fcTL
         if kind == b"IDAT":
             break
         position += 12 + length

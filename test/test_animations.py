@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from image_bytes import picture
-from numpy.typing import NDArray
 
 from e2ec_core.animations import frame_count, open_animation
 from e2ec_core.recordings.recording import frames_of, kind_of, open_recording
@@ -35,7 +35,8 @@ def write_animation(path: Path, count: int = COUNT) -> Path:
     return path
 
 
-def read(path: Path, begin: int = 0, end: int = 99) -> list[NDArray[np.uint8] | str]:
+def read(path: Path, begin: int = 0, end: int = 99) -> list[Any]:
+    """The frames, or why there is none."""
     frames = frames_of(open_recording(path, "", FULL), FULL, begin)
     return [f.error if f.rgb is None else f.rgb for f in frames if f.index < end]
 
@@ -105,8 +106,18 @@ def test_previews_and_masks_are_no_frames(tmp_path: Path, order: str) -> None:
 def test_pages_of_16_bits_are_shown_in_their_range(tmp_path: Path) -> None:
     path = tmp_path / "deep.tif"
     cv2.imwritemulti(str(path), [np.full((4, 6), 2048, np.uint16)] * 2)
-    shown = [f.max() for f in open_animation(path, parse_range("0..4095")).frames()]
+    shown = [np.asarray(f).max() for f in open_animation(path, parse_range("0..4095")).frames()]
     assert shown == [128, 128]
+
+
+@modern
+def test_a_wrong_number_of_frames_is_bounded_by_the_size(tmp_path: Path) -> None:
+    path = write_animation(tmp_path / "a.png", 3)
+    content = path.read_bytes()
+    position = content.index(b"acTL") + 4
+    path.write_bytes(content[:position] + b"\xff" * 4 + content[position + 4 :])
+    assert 3 < frame_count(path) < len(content) / 20
+    assert kind_of(path) == "video"
 
 
 def test_single_images_stay_images(tmp_path: Path) -> None:

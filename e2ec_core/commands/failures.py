@@ -51,7 +51,7 @@ def complain(command: str, line: str) -> None:
     tqdm.write(f"{command}: {line}", file=sys.stderr)
 
 
-def shown(path: object) -> str:
+def printable(path: object) -> str:
     """A path for a line that people read: as it is, or quoted where it would break the line."""
     return str(path) if str(path).isprintable() else repr(str(path))
 

@@ -46,7 +46,7 @@ THREADS = (
 def main(words: Sequence[str]) -> int:
     """Does all files; returns the exit status."""
     line = CommandLine("predict", __doc__, usage="[RUN] PATH... [options]", aliases=SCORE)
-    line.add("paths", nargs="+", type=str, help="images, folders, videos, bags, lists (.txt)")
+    line.add("paths", nargs="*", type=str, help="images, folders, videos, bags, lists (.txt)")
     line.add("--output", type=Path, default=Path("contours"), help="folder of the results")
     line.add("--write", default="pictures,video", help=WRITE)
     line.add("--overwrite", action="store_true", help=OVERWRITE)
@@ -74,7 +74,7 @@ def main(words: Sequence[str]) -> int:
         if path not in runs:
             found.add(path)
     if set(options.paths) <= set(runs):
-        raise ValueError(f"{runs[0]!r} is a run, which gives the weights; give images too")
+        raise ValueError("no PATH is given (a run gives the weights alone); give images or videos")
     for note in (*found.notes, *(fault for _, fault in found.faults)):
         complain("predict", note)
     topics = split_names(options.topics)

@@ -142,6 +142,15 @@ def test_lists_may_hold_comments_homes_and_addresses_of_files(
     assert "is empty" in found_of("list.txt").faults[0][1]
 
 
+def test_every_frame_of_an_animation_is_drawn(e2ec: Callable, folder: Path) -> None:
+    pages = [np.full((64, 96, 3), level, np.uint8) for level in range(5)]
+    cv2.imwritemulti("pages.tif", pages)
+    reply = e2ec("predict", "pages.tif", "tree/a", *FAST)
+    assert (reply.status, reply.err) == (0, "")
+    assert "contours/pages.mp4: 5 frames, nothing found" in reply.out
+    assert cv2.VideoCapture("contours/pages.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == 5
+
+
 def test_a_file_given_in_several_ways_is_done_once(folder: Path) -> None:
     Path("list.txt").write_text("tree/p3.png\ntree/a/p1.png\n")
     found = found_of("tree", "list.txt", "./tree/../tree/p3.png", folder / "tree/p3.png", "tree/a")
@@ -172,8 +181,8 @@ def test_the_folder_of_a_run_gives_the_weights(e2ec: Callable, run_folder: Path)
     shutil.copy("renamed/first.safetensors", "renamed/first_best.safetensors")
     assert e2ec("predict", "--output=three", "tree/a", "--weights=renamed", *FAST).status == 0
     for words, said in {
-        ("renamed",): "",
-        ("--device=cpu", "renamed"): "'renamed' is a run, which gives the weights; give images",
+        ("renamed",): "no PATH is given (a run gives the weights alone); give images or videos",
+        ("--device=cpu", "renamed"): "no PATH is given (a run gives the weights alone)",
         ("renamed", "tree", "--weights=x.onnx"): "weights of 'renamed', 'x.onnx' are given; give",
         ("tree", "renamed", "renamed"): "weights of 'renamed', 'renamed' are given; give one run",
     }.items():
