@@ -96,12 +96,12 @@ def read_checkpoint(path: str | Path) -> tuple[CheckpointInfo, dict[str, Tensor]
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"weights file {str(path)!r} cannot be read as safetensors ({error}); "
-            "copy it again, or convert it with training/convert_checkpoint.py"
+            "copy it again, or convert published ones with `e2ec convert`"
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"weights file {str(path)!r} has format {metadata.get('format')!r}, not {FORMAT!r}; "
-            "convert published weights with training/convert_checkpoint.py"
+            "convert published weights with `e2ec convert`"
         )
     try:
         config = model_config(json.loads(metadata["config"]))

@@ -46,6 +46,12 @@ def weights_file(path: str | Path) -> Path:
     for candidate in (path / f"{name}_best.safetensors", path / f"{name}.safetensors"):
         if candidate.is_file():
             return candidate
+    files = sorted(path.glob("*.safetensors"))  # of a run that was renamed
+    best = [file for file in files if file.stem.endswith("_best")] or files
+    if len(best) == 1:
+        return best[0]
+    has = ", ".join(repr(file.name) for file in files) or "none"
     raise CheckpointError(
-        f"folder {str(path)!r} holds no weights of a run ({name}.safetensors); give a weights file"
+        f"folder {str(path)!r} holds no weights of a run ({name}.safetensors; it has {has}); "
+        "give a weights file"
     )

@@ -21,7 +21,7 @@ BOTH_OUTLINES: tuple[Outline, ...] = ("visible", "amodal")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Architecture of one model; the text of each field says what it does."""
+    """Architecture of one model."""
 
     preset: Preset = setting(
         "e2ec_lite",

@@ -1,20 +1,19 @@
-"""The one way to read image files: folders, headers, pixels. Needs NumPy and OpenCV alone."""
+"""The one way to read image files: folders, sizes, pixels. Needs NumPy and OpenCV alone."""
 
 from __future__ import annotations
 
 import io
 import os
 import re
-import struct
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from e2ec_core.image_headers import ImageHeader as ImageHeader
+from e2ec_core.image_headers import parse_header
 from e2ec_core.opencv import MAX_PIXELS as MAX_PIXELS
 from e2ec_core.opencv import quiet_codecs
 from e2ec_core.value_range import FULL, ValueRange
@@ -24,34 +23,6 @@ T = TypeVar("T", bound=np.generic)
 IMAGE_ENDINGS = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 )
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-_JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
-_JPEG_TAIL = 1 << 16
-_ORIENTATION_TAG = 0x0112
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageHeader:
-    """What an image file says of itself.
-
-    Attributes:
-        height: rows as they are stored, px.
-        width: columns as they are stored, px.
-        orientation: EXIF orientation, 1 to 8; 1 where the file has none.
-        truncated: the file ends before its image does, or a part of its structure is damaged.
-    """
-
-    height: int
-    width: int
-    orientation: int = 1
-    truncated: bool = False
-
-    @property
-    def upright_size(self) -> tuple[int, int]:
-        """(height, width) after the image is turned as the orientation says, px."""
-        size = self.height, self.width
-        return size if self.orientation < 5 else size[::-1]
 
 
 class ImageList(NamedTuple):
@@ -70,18 +41,22 @@ def natural_key(path: str | Path) -> tuple[list[str | int], str]:
 
 
 def list_images(folder: str | Path) -> ImageList:
-    """Lists the image files of a folder, not of folders in it.
+    """Lists the image files of a folder, not of folders in it; links to nothing count as files.
 
     Raises:
         ValueError: the folder does not exist or cannot be read.
     """
     try:
-        files = sorted((f for f in Path(folder).iterdir() if f.is_file()), key=natural_key)
+        files = sorted((f for f in Path(folder).iterdir() if _is_file(f)), key=natural_key)
     except OSError as error:
         raise ValueError(f"folder {str(folder)!r} cannot be read: {error.strerror}") from error
     images = [f for f in files if f.suffix.lower() in IMAGE_ENDINGS and f.name[0] != "."]
     chosen = set(images)
     return ImageList(images, [f for f in files if f not in chosen])
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def read_image(
@@ -151,7 +126,7 @@ def decode_stored(
         ValueError: as from `decode_image`.
     """
     content = bytes(data)
-    header = _parse(io.BytesIO(content))
+    header = parse_header(io.BytesIO(content))
     if header is not None:
         _check(header)
     pixels = _decode(content)
@@ -177,7 +152,7 @@ def turn_upright(image: NDArray[T], orientation: int) -> NDArray[T]:
 def read_header(source: str | Path | bytes) -> ImageHeader:
     """Reads size, orientation and completeness of an image file.
 
-    Of JPEG and PNG files only the structure is read; other formats are decoded.
+    Of JPEG, PNG and extended WebP files only the structure is read; others are decoded.
 
     Args:
         source: the file, or its content.
@@ -186,12 +161,12 @@ def read_header(source: str | Path | bytes) -> ImageHeader:
         ValueError: the file is missing or no image. It names the path if one was given.
     """
     if isinstance(source, bytes):
-        return _parse(io.BytesIO(source)) or _header_of_pixels(source)
+        return parse_header(io.BytesIO(source)) or _header_of_pixels(source)
     path = Path(source)
     try:
         _check_file(path)
         with path.open("rb") as file:
-            header = _parse(file)
+            header = parse_header(file)
         return header or _header_of_pixels(_file_bytes(path))
     except OSError as error:
         raise ValueError(f"image {str(path)!r} cannot be read: {error.strerror}") from error
@@ -210,6 +185,8 @@ def _file_bytes(path: Path) -> bytes:
 def _check_file(path: Path) -> None:
     if path.is_dir():
         raise ValueError("is a folder; give a file")
+    if path.is_symlink() and not path.exists():
+        raise ValueError(f"is a link to {os.readlink(path)!r}, which does not exist; fetch that")
     if not path.exists():
         raise ValueError("does not exist; check the path")
     if not path.stat().st_size:
@@ -242,108 +219,3 @@ def _decode(content: bytes) -> NDArray[Any] | None:
 def _header_of_pixels(content: bytes) -> ImageHeader:
     height, width = decode_image(content).shape[:2]
     return ImageHeader(height=height, width=width)
-
-
-def _parse(file: BinaryIO) -> ImageHeader | None:
-    """Header of a JPEG or PNG file; None for other formats.
-
-    Raises:
-        ValueError: the file ends or is damaged before it tells its size.
-    """
-    start = file.read(len(_PNG))
-    if start != _PNG and start[:3] != _JPEG:
-        return None
-    size = file.seek(0, os.SEEK_END)
-    try:
-        header = _parse_png(file, size) if start == _PNG else _parse_jpeg(file, size)
-    except struct.error as error:  # from reading behind the end
-        raise ValueError("is truncated: it ends within its header; copy it again") from error
-    if not header.height or not header.width:
-        raise ValueError("cannot be read: its header gives no size")
-    return header
-
-
-def _parse_png(file: BinaryIO, size: int) -> ImageHeader:
-    """Walks over the chunks; a length counts only as far as the file reaches."""
-    file.seek(len(_PNG))
-    first = file.read(25)
-    length, kind, width, height = struct.unpack_from(">I4sII", first)
-    (checksum,) = struct.unpack_from(">I", first, 21)
-    if (length, kind) != (13, b"IHDR") or zlib.crc32(first[4:21]) != checksum:
-        raise ValueError("cannot be read: the header of the PNG is damaged")
-    orientation, position, complete = 1, len(_PNG) + 25, False
-    while not complete and position + 12 <= size:
-        file.seek(position)
-        length, kind = struct.unpack(">I4s", file.read(8))
-        position += 12 + length
-        if position > size or not kind.isalpha():
-            break
-        if kind == b"eXIf":
-            orientation = _exif_orientation(file.read(length))
-        complete = kind == b"IEND"
-    return ImageHeader(height=height, width=width, orientation=orientation, truncated=not complete)
-
-
-def _parse_jpeg(file: BinaryIO, size: int) -> ImageHeader:
-    """Walks over the segments up to the compressed data, then looks for the end marker."""
-    file.seek(2)
-    height = width = 0
-    orientation = 1
-    while (marker := _next_marker(file)) != 0xDA:  # start of scan
-        if marker == 0xD9:
-            raise ValueError("cannot be read: the JPEG ends before its image")
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without content
-            continue
-        (length,) = struct.unpack(">H", file.read(2))
-        behind = file.tell() + max(length - 2, 0)
-        if marker in _JPEG_SIZES:
-            _, height, width = struct.unpack(">BHH", file.read(5))
-        elif marker == 0xE1 and orientation == 1:
-            segment = file.read(max(length - 2, 0))
-            if segment[:6] == b"Exif\0\0":
-                orientation = _exif_orientation(segment[6:])
-        file.seek(behind)
-    return ImageHeader(
-        height=height,
-        width=width,
-        orientation=orientation,
-        truncated=not _has_end_marker(file, file.tell(), size),
-    )
-
-
-def _next_marker(file: BinaryIO) -> int:
-    """Code of the next marker; bytes before it are skipped, as libjpeg does."""
-    byte, before = 0, 0
-    while before != 0xFF or byte in (0, 0xFF):
-        before, (byte,) = byte, struct.unpack("B", file.read(1))
-    return byte
-
-
-def _has_end_marker(file: BinaryIO, scan: int, size: int) -> bool:
-    """Whether a JPEG's end marker comes behind its start of scan.
-
-    Compressed data never holds the marker's bytes. It mostly stands at the end; cameras pad their
-    files, and phones append films to them.
-    """
-    file.seek(max(scan, size - _JPEG_TAIL))
-    if b"\xff\xd9" in file.read():
-        return True
-    file.seek(scan)
-    return b"\xff\xd9" in file.read()
-
-
-def _exif_orientation(tiff: bytes) -> int:
-    """Orientation of an EXIF block, 1 where it has none or is damaged."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
-            if tag == _ORIENTATION_TAG and kind == 3 and 1 <= value <= 8:
-                return int(value)
-    except struct.error:
-        pass
-    return 1

@@ -17,7 +17,7 @@ _SHOWN = 12  # class names in an error
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorSettings:
-    """What may change from image to image; the text of each field says what it does."""
+    """What may change from image to image."""
 
     score_threshold: float = setting(
         0.3, "Instances below this confidence are left out.", low=0.0, high=1.0
@@ -34,14 +34,15 @@ class PredictorSettings:
     )
     short_side: int = setting(
         384,
-        "The image is scaled until its short side has at least this many px ...",
+        "The image is scaled until its short side has at least this many px, and its long side "
+        "`long_side`.",
         low=0,
         high=4096,
     )
     long_side: int = setting(
         512,
-        "... and its long side at least this many px. Converted weights keep their published "
-        "scale until one of the two is changed.",
+        "Least long side of the scaled image, px. Converted weights keep their published scale "
+        "until `short_side` or `long_side` is changed.",
         low=0,
         high=8192,
     )

@@ -38,3 +38,13 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     """A chunk of a PNG with its length and checksum."""
     body = kind + data
     return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def turned_webp(image: NDArray[np.uint8], orientation: int, order: str = "<") -> bytes:
+    """An extended WebP of an RGB image with an EXIF orientation of 1 to 8."""
+    height, width = image.shape[:2]
+    sides = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
+    block = exif(orientation, order)
+    chunks = b"VP8X" + struct.pack("<II", 10, 0x08) + sides + encoded(image, ".webp")[12:]
+    chunks += b"EXIF" + struct.pack("<I", len(block)) + block
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from image_bytes import encoded, exif, picture, png_chunk, turned_jpeg
+from image_bytes import encoded, exif, picture, png_chunk, turned_jpeg, turned_webp
 
 from e2ec_core.image_files import (
     ImageHeader,
@@ -67,13 +67,16 @@ def test_pixels_are_those_of_opencv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_images_are_read_as_stored_or_upright(tmp_path: Path, orientation: int) -> None:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(turned_jpeg(IMAGE, orientation))
-    stored = decode_image(encoded(IMAGE))
-    np.testing.assert_array_equal(read_image(path), stored)
-    upright = read_image(path, upright=True)
-    np.testing.assert_array_equal(upright, cv2.imread(str(path))[..., ::-1])
-    assert read_header(path).upright_size == upright.shape[:2]
+    turned = []
+    for ending, turn in ((".jpg", turned_jpeg), (".webp", turned_webp)):
+        path = tmp_path / f"photo{ending}"
+        path.write_bytes(turn(IMAGE, orientation))
+        stored = decode_image(encoded(IMAGE, ending))
+        np.testing.assert_array_equal(read_image(path), stored)
+        turned.append(read_image(path, upright=True))
+        assert read_header(path).upright_size == turned[-1].shape[:2]
+    np.testing.assert_array_equal(turned[0], cv2.imread(str(tmp_path / "photo.jpg"))[..., ::-1])
+    assert abs(turned[0].astype(int) - turned[1]).mean() < 6  # JPEG and WebP of one picture
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".tif", ".webp", ".ppm"])
@@ -86,8 +89,11 @@ def test_headers_give_the_size(tmp_path: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_headers_give_the_orientation_of_jpeg_and_png(order: str) -> None:
+def test_headers_give_the_orientation(order: str) -> None:
     for orientation in range(1, 9):
+        webp = turned_webp(IMAGE, orientation, order)
+        assert read_header(webp) == ImageHeader(height=40, width=64, orientation=orientation)
+        assert read_header(webp[:-30]).truncated
         assert read_header(turned_jpeg(IMAGE, orientation, order)).orientation == orientation
         png = encoded(IMAGE, ".png")
         turned = png[:33] + png_chunk(b"eXIf", exif(orientation, order)) + png[33:]

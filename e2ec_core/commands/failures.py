@@ -51,6 +51,11 @@ def complain(command: str, line: str) -> None:
     tqdm.write(f"{command}: {line}", file=sys.stderr)
 
 
+def printable(path: object) -> str:
+    """A path for a line that people read: as it is, or quoted where it would break the line."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
 def left_out(names: Sequence[str], total: int) -> str:
     """Counts what was left out, and names the first few."""
     more = ", ..." if len(names) > _NAMED else ""

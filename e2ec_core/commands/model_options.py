@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ SCORE = {"score": "score_threshold"}
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which weights run where; see `e2ec_core.commands.loading`."""
+    """Which weights run where."""
 
     weights: str | None = setting(
         None,
@@ -35,9 +36,16 @@ class ModelOptions:
     )
 
 
+def is_run(path: str | Path) -> bool:
+    """Whether a path is the folder of a training run."""
+    folder = Path(path)
+    return os.path.isfile(folder / "config.yaml") and (
+        os.path.isfile(folder / "metrics.jsonl") or any(folder.glob("*.safetensors"))
+    )
+
+
 def take_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     """A run's folder where it is the first word of a command line, and the other words."""
-    first = Path(words[0]) if words else Path()
-    if words and (first / "config.yaml").is_file() and any(first.glob("*.safetensors")):
-        return first, list(words[1:])
+    if words and is_run(words[0]):
+        return Path(words[0]), list(words[1:])
     return None, list(words)

@@ -45,7 +45,8 @@ class CommandLine:
         from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
         # Keeps the lines of the description.
-        formatter = type("Formatter", (DefaultHelpFormatter, RawDescriptionHelpFormatter), {})
+        bases = (DefaultHelpFormatter, RawDescriptionHelpFormatter)
+        formatter = type("Formatter", bases, {"_get_help_string": _help_of})
         self._parser: Any = ArgumentParser(
             prog=f"e2ec {name}",
             description=description,
@@ -216,6 +217,13 @@ def _dotted_names(kind: Any, prefix: str = "") -> Iterator[str]:
         for inner in (hints[name], *typing.get_args(hints[name])):
             if dataclasses.is_dataclass(inner):
                 yield from _dotted_names(inner, f"{prefix}{name}.")
+
+
+def _help_of(formatter: Any, action: Any) -> str:
+    """The text of an option and its default, without the Python type, which the text tells."""
+    text: str = action.help or ""
+    said = not action.option_strings or action.default in (None, "", False, "==SUPPRESS==")
+    return text if said else f"{text} (default: %(default)s)"
 
 
 def _texts(kind: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Finds the contours in images, videos and bags: e2ec predict street.jpg photos/ drive.mp4
 
+RUN is the folder of a training run, which gives the weights, as --weights does.
 Images become pictures (.png), videos and bags become videos (.mp4) in the folder --output, or what
 --write asks for. Files that exist are replaced only with --overwrite, inputs never. A file that
 cannot be read costs that file, a frame that frame. A run that was cut off goes on with --resume.
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from e2ec_core.commands.failures import complain, left_out, reason
 from e2ec_core.commands.items import Found
-from e2ec_core.commands.model_options import SCORE, ModelOptions, take_run
+from e2ec_core.commands.model_options import SCORE, ModelOptions, is_run, take_run
 from e2ec_core.commands.options import CommandLine
 from e2ec_core.commands.outputs import OVERWRITE
 from e2ec_core.commands.predict_paths import written_here
@@ -47,7 +48,7 @@ THREADS = (
 def main(words: Sequence[str]) -> int:
     """Does all files; returns the exit status."""
     line = CommandLine("predict", __doc__, usage="[RUN] PATH... [options]", aliases=SCORE)
-    line.add("paths", nargs="+", type=Path, help="images, folders, videos, bags, lists (.txt)")
+    line.add("paths", nargs="*", type=str, help="images, folders, videos, bags, lists (.txt)")
     line.add("--output", type=Path, default=Path("contours"), help="folder of the results")
     line.add("--write", default="pictures,video", help=WRITE)
     line.add("--overwrite", action="store_true", help=OVERWRITE)
@@ -60,14 +61,23 @@ def main(words: Sequence[str]) -> int:
     line.add_settings(PredictorSettings, skip=("classes",))
     line.add("--classes", type=str, default="", help=CLASSES)
     run, words = take_run(words)
-    options = line.parse(["--weights", str(run), *words] if run else words)
-    model = line.build(ModelOptions)
+    options = line.parse(words)
+    runs = [str(run)] if run else []
+    runs += [path for path in options.paths if is_run(path)]
+    if len(runs) + bool(options.weights) > 1:
+        given = ", ".join(map(repr, [*runs, options.weights][:2]))
+        raise ValueError(f"weights of {given} are given; give one run, or --weights")
+    weights = runs[0] if runs else options.weights
+    model = line.build(ModelOptions, weights=weights)
     settings = line.build(PredictorSettings, classes=split_names(options.classes))
     values = parse_range(options.range, "range")
     found = Found()
     for path in options.paths:
-        found.add(path)
-    for note in (*found.notes, *found.faults):
+        if path not in runs:
+            found.add(path)
+    if set(options.paths) <= set(runs):
+        raise ValueError("no PATH is given (a run gives the weights alone); give images or videos")
+    for note in (*found.notes, *(fault for _, fault in found.faults)):
         complain("predict", note)
     for path in written_here(found.files, options.output):
         complain("predict", f"bag {str(path)!r} is a result of predict, so it is passed over")
@@ -76,7 +86,7 @@ def main(words: Sequence[str]) -> int:
     if topics and not any(is_bag(path) for path in found.files):
         raise ValueError(f"topics is {options.topics!r}, but no input is a bag; leave it out")
     recordings, wrong = _open_all(found.files, topics, values)
-    lost = [*found.faults, *(repr(str(path)) for path in wrong)]
+    lost = [*(name for name, _ in found.faults), *(repr(str(path)) for path in wrong)]
     whole = len(recordings) + len(lost)
     if not recordings:
         complain("predict", left_out(lost, whole))

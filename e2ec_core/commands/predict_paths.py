@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from e2ec_core.commands.items import result_names
+from e2ec_core.commands.items import result_names, stem_of
 from e2ec_core.recordings.contour_bag import CONTOURS_TYPE
 from e2ec_core.recordings.recording import Kind, Recording
 
@@ -27,17 +26,17 @@ def choose_names(recordings: Sequence[Recording], write: Sequence[str]) -> list[
     Where several topics of a bag are read, it holds the topic.
     """
     return result_names(
-        [_with_topic(recording, recordings) for recording in recordings],
+        [_stem(recording, recordings) for recording in recordings],
         [partial(_paths, recording.kind, write) for recording in recordings],
         taken=(FOLDER, JSONL, COCO_RESULTS, COCO_IMAGES, _LABELS),
     )
 
 
-def _with_topic(recording: Recording, recordings: Sequence[Recording]) -> Path:
-    path, topic = Path(os.path.abspath(recording.path)), recording.topic
+def _stem(recording: Recording, recordings: Sequence[Recording]) -> str:
+    stem, topic = stem_of(recording.path), recording.topic
     if topic and any(one.path == recording.path and one.topic != topic for one in recordings):
-        return path.with_name(f"{path.stem}{topic.replace('/', '_')}{path.suffix}")
-    return path
+        return stem + topic.replace("/", "_")
+    return stem
 
 
 def choose_copies(
@@ -51,14 +50,14 @@ def choose_copies(
         for path in paths_of(name, one.kind, write).values()
     ]
     folders = [lambda name: [f"{name}{_CONTOURS}"]] * len(bags)
-    chosen = result_names([Path(bag) for bag in bags], folders, taken)
+    chosen = result_names(map(stem_of, bags), folders, taken)
     return {bag: f"{name}{_CONTOURS}" for bag, name in zip(bags, chosen, strict=True)}
 
 
 def written_here(paths: Sequence[Path], output: Path) -> list[Path]:
     """Which inputs are bags with contours that a run before wrote for others of them."""
     place = output.resolve()
-    results = {place / f"{path.stem}{_CONTOURS}" for path in paths}
+    results = {place / f"{stem_of(path)}{_CONTOURS}" for path in paths}
     bags = (path for path in paths if path.is_dir() and path.resolve() in results)
     return [bag for bag in bags if _has_contours(bag)]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from e2ec_core.commands.failures import complain
+from e2ec_core.commands.failures import complain, printable
 from e2ec_core.commands.loading import load_predictor
 from e2ec_core.commands.model_options import ModelOptions
 from e2ec_core.commands.outputs import require_writable
@@ -213,7 +213,9 @@ def _say(state: RunState, job: Job, number: int) -> None:
         elif files:
             found = [f"{one['class']} {one['score']:.2f}" for one in row["instances"]]
             target = next(iter(files.values()))
-            tqdm.write(f"{target}: {', '.join(found) or 'nothing found'}", file=sys.stdout)
+            tqdm.write(
+                f"{printable(target)}: {', '.join(found) or 'nothing found'}", file=sys.stdout
+            )
 
 
 def _tell(state: RunState, job: Job, told: Sequence[Outcome]) -> tuple[list[str], int]:
@@ -236,5 +238,5 @@ def _tell(state: RunState, job: Job, told: Sequence[Outcome]) -> tuple[list[str]
         else:
             counts = ", ".join(f"{count} x {kind}" for kind, count in one.found.most_common())
             place = target if shown else recording.path
-            print(f"{place}: {one.frames} frames, {counts or 'nothing found'}")
+            print(f"{printable(place)}: {one.frames} frames, {counts or 'nothing found'}")
     return lost, sum(not one.frames for one in told)

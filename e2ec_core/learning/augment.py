@@ -41,7 +41,7 @@ _GREY = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """How views are drawn; the text of each field says what it does."""
+    """How views are drawn."""
 
     size: tuple[int, ...] = setting(
         (448, 448), "(height, width) of a view, multiples of 32, input px"

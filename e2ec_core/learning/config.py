@@ -21,7 +21,7 @@ _REQUIRED: Any = dataclasses.MISSING
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """One set of labelled images; the text of each field says what it does."""
+    """One set of labelled images."""
 
     annotations: str = setting(
         _REQUIRED, "labels: JSON file, or folder for Cityscapes and SBD's .mat files"
@@ -54,7 +54,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Terms of the loss; the text of each field says what it does."""
+    """Terms of the loss."""
 
     weights: LossWeights = field(default_factory=LossWeights)
     directions: int = setting(4, "M of the multi-direction alignment; 0 for none", low=0)
@@ -137,7 +137,7 @@ class PartRates:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Optimiser and schedule; the text of each field says what it does."""
+    """Optimiser and schedule."""
 
     name: str = setting("adamw", "optimiser (published: adam)", choices=("adam", "adamw", "sgd"))
     lr: float = setting(1e-3, "peak learning rate, above 0")
@@ -178,7 +178,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training run; the text of each field says what it does."""
+    """A training run."""
 
     model: ModelConfig
     train: tuple[DataConfig, ...] = setting(

@@ -10,17 +10,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from e2ec_core.animations import Animation, frame_count, open_animation
 from e2ec_core.image_files import read_image
 from e2ec_core.recordings.bag_files import is_bag
 from e2ec_core.recordings.bags import BadImage, BagImage, open_bag
 from e2ec_core.value_range import ValueRange
-from e2ec_core.videos import open_video
+from e2ec_core.videos import Video, open_video
 
 Kind = Literal["image", "video", "bag"]
 
 VIDEO_ENDINGS = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".ts", ".gif"}
 )
+_ANIMATED = frozenset({".png", ".webp", ".tif", ".tiff"})
 STILL_RATE = 1.0
 """Frames per second of bags whose stamps do not tell."""
 
@@ -64,10 +66,16 @@ class Frame:
 
 
 def kind_of(path: Path) -> Kind:
-    """What a path is by its ending, or as a folder; what is nothing else is an image."""
+    """What a path is by its ending, or as a folder; what is nothing else is an image.
+
+    Images of several frames (animated PNG or WebP, TIFF of several pages) are videos.
+    """
+    ending = path.suffix.lower()
     if is_bag(path):
         return "bag"
-    return "video" if path.suffix.lower() in VIDEO_ENDINGS else "image"
+    if ending in VIDEO_ENDINGS or (ending in _ANIMATED and frame_count(path) > 1):
+        return "video"
+    return "image"
 
 
 def open_recording(
@@ -96,7 +104,7 @@ def open_recording(
         rate = bag.rate or STILL_RATE
         return Recording(path=str(path), kind=kind, topic=bag.topic, length=length, rate=rate)
     if kind == "video":
-        video = open_video(path)
+        video = _open_film(path, values)
         length = video.length or sum(1 for _ in video.frames())
         return Recording(path=str(path), kind=kind, length=length, rate=video.rate)
     return Recording(path=str(path), kind=kind)
@@ -116,7 +124,7 @@ def frames_of(recording: Recording, values: ValueRange, begin: int = 0) -> Itera
         yield from [_image(path, values)][begin:]
         return
     if recording.kind == "video":
-        found: Iterator[object] = open_video(path).frames(begin)
+        found: Iterator[object] = _open_film(path, values).frames(begin)
     else:
         found = open_bag(path, recording.topic, values).images(begin)
     for index, item in enumerate(found, begin):
@@ -129,6 +137,10 @@ def frames_of(recording: Recording, values: ValueRange, begin: int = 0) -> Itera
             yield Frame(index=index, error=error, stamp=item.stamp, frame_id=item.frame_id)
         else:
             yield Frame(index=index, error=str(item))
+
+
+def _open_film(path: Path, values: ValueRange) -> Video | Animation:
+    return open_animation(path, values) if frame_count(path) > 1 else open_video(path)
 
 
 def _image(path: Path, values: ValueRange) -> Frame:

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from films import damage, write_film
 
-from e2ec_core.commands.items import Found, make_items
 from e2ec_core.commands.outputs import NotWritten, write_file
 
 FAST = ("--device", "cpu", "--short-side", "64", "--long-side", "96")
@@ -116,27 +115,10 @@ def test_bad_files_cost_themselves_alone(e2ec: Callable, portrait: Path, tmp_pat
     assert drawn == [str(tmp_path / "out" / f"frame{n}.png") for n in (2, 10)]
     *_, last = reply.err.splitlines()
     assert last.startswith("predict: 4 of 6 left out: 'none.png'")
-    assert "2 other files there are passed over" in reply.err
+    assert "; passed over are 2 files '._frame2.png', 'notes.md'" in reply.err
     for name in ("none.png", "empty.jpg", "cut.png", "huge.png"):
         assert sum(name in line and "left out" not in line for line in reply.err.split("\n")) == 1
     assert "Traceback" not in reply.err
-
-
-def test_lists_name_files_with_spaces_one_a_line(
-    e2ec: Callable, portrait: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "two words.png").write_bytes(portrait.read_bytes())
-    (tmp_path / " lead.png").write_bytes(portrait.read_bytes())
-    listed = f"\ufeff{portrait}\r\n  two words.png \r\n lead.png\r\n\r\n"
-    (tmp_path / "list.txt").write_bytes(listed.encode())
-    (tmp_path / "empty.txt").touch()
-    words = (tmp_path / "empty.txt", tmp_path / "list.txt", *FAST)
-    reply = e2ec("predict", *words, "--output", tmp_path / "out")
-    assert reply.status == 1
-    pictures = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert pictures == [" lead.png", "astronaut.png", "two words.png"]
-    assert "list" in reply.err
-    assert "is empty" in reply.err
 
 
 def test_inputs_are_never_replaced(
@@ -300,25 +282,6 @@ def test_what_cannot_be_decoded_gives_one_line_and_no_noise(
     assert reply.stderr.splitlines() == [*lines, last]
     program = "from e2ec_core.image_files import read_image; read_image('holes.jpg')"
     assert "Corrupt JPEG" in run("-c", program).stderr
-
-
-def test_files_of_one_name_get_results_of_their_own() -> None:
-    names = ("a/x.png", "b/x.jpg", "y.png", "x.png", "x_2.png", "c/X.png", "x.mp4")
-    items = make_items([Path(name) for name in names], Path("out"))
-    assert [item.target.name for item in items] == [
-        *("x.png", "x_2.png", "y.png", "x_3.png", "x_2_2.png", "X_4.png", "x.mp4")
-    ]
-
-
-def test_a_folder_gives_images_and_videos_in_natural_order(tmp_path: Path) -> None:
-    for name in ("f10.jpg", "f9.MP4", "f1.png", ".hidden.mp4", "notes.txt"):
-        (tmp_path / name).touch()
-    found = Found()
-    found.add(tmp_path)
-    assert [path.name for path in found.files] == ["f1.png", "f9.MP4", "f10.jpg"]
-    (tmp_path / "empty").mkdir()
-    found.add(tmp_path / "empty")
-    assert "holds no images, videos or bags" in found.faults[0]
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path: Path) -> None:
