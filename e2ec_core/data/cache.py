@@ -81,8 +81,8 @@ def label_bytes(labels: Path) -> int:
 def _key(labels: Path, images: Path, settings: Sequence[Any]) -> str:
     digest = hashlib.blake2b(repr((str(images.resolve()), settings)).encode(), digest_size=16)
     code = Path(__file__).parents[1]
-    names = ("data/*.py", "geometry/*.py", "learning/source.py")
-    names += ("image_files.py", "image_headers.py")
+    readers = ("learning/source.py", "image_files.py", "image_headers.py")
+    names = ("data/*.py", "geometry/*.py", *readers)
     for file in sorted(file for name in names for file in code.glob(name)):
         digest.update(file.read_bytes())
     if labels.is_dir():

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from e2ec_core.commands.items import Found, result_names
+from e2ec_core.commands.items import Found, result_names, stem_of
 
 FAST = ("--device", "cpu", "--short-side", "64", "--long-side", "96")
 
@@ -56,8 +56,9 @@ def test_lists_name_files_with_spaces_one_a_line(
 
 def test_files_of_one_name_get_results_of_their_own() -> None:
     names = ("a/x.png", "b/x.jpg", "y.png", "x.png", "x_2.png", "c/X.png", "x.mp4")
-    endings = [".mp4" if name == "x.mp4" else ".png" for name in names]
-    assert result_names([Path(name) for name in names], endings) == [
+    still, film = (lambda name: [f"{name}.png"]), (lambda name: [f"{name}.mp4"])
+    results = [film if name == "x.mp4" else still for name in names]
+    assert result_names(map(stem_of, names), results) == [
         *("x", "x_2", "y", "x_3", "x_2_2", "X_4", "x")
     ]
 
@@ -115,7 +116,7 @@ def test_bags_without_metadata_are_bags_of_a_folder(folder: Path, ending: str) -
     found = found_of("tree")
     assert names_of(found) == ["tree/cut", "tree/p3.png", "tree/whole_v1.2"]
     assert "3 folders 'a', 'b b', ..." in found.notes[0]
-    assert result_names(found.files, [".mp4", ".png", ".mp4"]) == ["cut", "p3", "whole_v1.2"]
+    assert list(map(stem_of, found.files)) == ["cut", "p3", "whole_v1.2"]
     assert names_of(found_of("tree/cut")) == ["tree/cut"]
     found = found_of("tree/whole_v1.2/metadata.yaml")
     assert "is a part of a bag; give its folder 'tree/whole_v1.2'" in found.faults[0][1]
