@@ -36,7 +36,7 @@ TOPICS = "image topics of bags, separated by commas; empty takes the first that 
 RESUME = "go on where a run with the same inputs and options was cut off, if there is one"
 CLUSTER = (
     "run on Ray: auto (the cluster of this machine, or all its cores) or the address of a cluster "
-    "that sees the same files; pip install 'e2ec-core[cluster]'"
+    "that sees the same files; needs pip install 'ray[data]'"
 )
 
 THREADS = (

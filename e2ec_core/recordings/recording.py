@@ -104,7 +104,7 @@ def open_recording(
         rate = bag.rate or STILL_RATE
         return Recording(path=str(path), kind=kind, topic=bag.topic, length=length, rate=rate)
     if kind == "video":
-        video = _open_film(path, values)
+        video = open_film(path, values)
         length = video.length or sum(1 for _ in video.frames())
         return Recording(path=str(path), kind=kind, length=length, rate=video.rate)
     return Recording(path=str(path), kind=kind)
@@ -124,7 +124,7 @@ def frames_of(recording: Recording, values: ValueRange, begin: int = 0) -> Itera
         yield from [_image(path, values)][begin:]
         return
     if recording.kind == "video":
-        found: Iterator[object] = _open_film(path, values).frames(begin)
+        found: Iterator[object] = open_film(path, values).frames(begin)
     else:
         found = open_bag(path, recording.topic, values).images(begin)
     for index, item in enumerate(found, begin):
@@ -139,7 +139,12 @@ def frames_of(recording: Recording, values: ValueRange, begin: int = 0) -> Itera
             yield Frame(index=index, error=str(item))
 
 
-def _open_film(path: Path, values: ValueRange) -> Video | Animation:
+def open_film(path: Path, values: ValueRange) -> Video | Animation:
+    """Opens a video, or an image of several frames.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     return open_animation(path, values) if frame_count(path) > 1 else open_video(path)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from e2ec_core.image_files import IMAGE_ENDINGS, list_images, read_image
 from e2ec_core.recordings.bag_files import is_bag
 from e2ec_core.recordings.bags import BagImage, open_bag
+from e2ec_core.recordings.recording import kind_of, open_film
 from e2ec_core.value_range import FULL, ValueRange
-from e2ec_core.videos import open_video
 from e2ec_ros.parameters import CameraParameters
 from e2ec_ros.playback.live import is_live, open_live
 from e2ec_ros.playback.source_types import STILL_RATE, Source, SourceImage
@@ -65,8 +65,8 @@ def open_source(
         return _bag(path, bag_topic, values)
     if path.is_dir():
         return _folder(path, values)
-    if path.suffix.lower() not in IMAGE_ENDINGS:
-        return _video(path)
+    if path.suffix.lower() not in IMAGE_ENDINGS or kind_of(path) == "video":
+        return _video(path, values)
     read_image(path, upright=True, values=values)
     return _files([path], f"image {path}", values)
 
@@ -85,9 +85,9 @@ def _folder(path: Path, values: ValueRange) -> Source:
     return _files(files, f"{len(files)} images in {path}{left_out}", values)
 
 
-def _video(path: Path) -> Source:
+def _video(path: Path, values: ValueRange) -> Source:
     try:
-        video = open_video(path)
+        video = open_film(path, values)
     except ValueError as error:
         raise ValueError(
             f"{str(path)!r} is neither an image ({', '.join(sorted(IMAGE_ENDINGS))}) nor a video "

@@ -33,6 +33,14 @@ def test_a_single_image(tmp_path: Path) -> None:
     assert image.name == "one"
 
 
+def test_pages_of_an_image_are_played_one_after_the_other(tmp_path: Path) -> None:
+    pages = [np.full((4, 6, 3), value, np.uint8) for value in (10, 20, 30)]
+    cv2.imwritemulti(str(tmp_path / "pages.tif"), pages)
+    source = open_source(str(tmp_path / "pages.tif"))
+    assert source.length == 3
+    assert [image.rgb[0, 0, 0] for image in source.images()] == [10, 20, 30]
+
+
 def test_a_folder_plays_in_natural_order_and_steps_over_broken_files(tmp_path: Path) -> None:
     for index in (10, 2, 1, 0):
         save(tmp_path / f"frame{index}.png", picture(index))
