@@ -14,9 +14,12 @@ weights cannot be exported, or a package is missing.
 from __future__ import annotations
 
 import itertools
+import logging
 import statistics
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -92,15 +95,16 @@ def main(words: Sequence[str]) -> int:
     from e2ec_core.inference.torch_predictor import load_torch_predictor
 
     predictor = load_torch_predictor(options.weights, device="cpu")
-    content = export_onnx(
-        predictor.model,
-        predictor.info,
-        size=size,
-        batches=options.batches,
-        slots=options.instances,
-        opset=options.opset,
-        int8=images if options.precision == "int8" else (),
-    )
+    with _without_remarks():
+        content = export_onnx(
+            predictor.model,
+            predictor.info,
+            size=size,
+            batches=options.batches,
+            slots=options.instances,
+            opset=options.opset,
+            int8=images if options.precision == "int8" else (),
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / options.output.name
         path.write_bytes(content)
@@ -160,6 +164,19 @@ def compare(
                 )
                 pairs.append((expected, found))
     return pairs
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Drops the exporters' warnings, which are about packages and code that are not the user's."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
