@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +59,7 @@ class Job:
     weights_sha256: str = ""
     backend: str = ""
 
-    @property
+    @cached_property
     def parts(self) -> list[Part]:
         """The work in pieces of at most `PART_FRAMES` frames."""
         return cut(self.recordings)
@@ -67,7 +68,7 @@ class Job:
         """What the recording of a number gives, see `paths_of`."""
         return paths_of(self.names[number], self.recordings[number].kind, self.write)
 
-    @property
+    @cached_property
     def copies(self) -> dict[str, str]:
         """The folder for the copy of each bag, see `choose_copies`."""
         return choose_copies(self.recordings, self.names, self.write)
